@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-async def evaluated(
+async def run_evaluation(
     base_url: str,
     folder: str,
     context: MemoryContext | None = None,
@@ -74,14 +74,14 @@ async def evaluated(
 
 async def second_layer(answer: Callable[[Asked], tuple[int, Any]], folder: str) -> list[Any]:
     async with chat_server(answer) as server:
-        return (await evaluated(server.base_url, folder))[1]
+        return (await run_evaluation(server.base_url, folder))[1]
 
 
 async def test_all_variations_come_from_one_call_that_sees_message_reply_and_reasons(
     folder: str,
 ) -> None:
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
-        layers = await evaluated(server.base_url, folder)
+        layers = await run_evaluation(server.base_url, folder)
 
     [asked] = server.asked
     assert quoted_messages(asked, "user") == ["I hurt so much today."]
@@ -96,8 +96,8 @@ async def test_all_variations_come_from_one_call_that_sees_message_reply_and_rea
 async def test_another_number_of_variations_asks_the_attacker_nothing_new(folder: str) -> None:
     context = MemoryContext()
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
-        await evaluated(server.base_url, folder, context, variations=5)
-        fewer = await evaluated(server.base_url, folder, context, variations=2)
+        await run_evaluation(server.base_url, folder, context, variations=5)
+        fewer = await run_evaluation(server.base_url, folder, context, variations=2)
 
     assert len(server.asked) == 1
     assert [one["user_input"] for one in fewer[1]] == NEW[:2]
@@ -142,7 +142,7 @@ async def test_what_it_writes_is_held_to_the_lint_the_topic_and_being_new(folder
 
 async def test_what_it_repeats_of_an_earlier_layer_is_not_asked_again(folder: str) -> None:
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
-        _, children, grandchildren = await evaluated(
+        _, children, grandchildren = await run_evaluation(
             server.base_url, folder, variations=2, maximum_iteration_layers=2
         )
 
@@ -154,7 +154,7 @@ async def test_what_it_repeats_of_an_earlier_layer_is_not_asked_again(folder: st
 async def test_where_nobody_could_read_what_it_writes_it_is_not_asked(tmp_path: Path) -> None:
     write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-ES")
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
-        _, children = await evaluated(server.base_url, str(tmp_path))
+        _, children = await run_evaluation(server.base_url, str(tmp_path))
 
     assert server.asked == []
     assert {one["mutator"] for one in children} <= set(MUTATORS)
@@ -167,8 +167,8 @@ async def test_an_attacker_that_is_down_is_transient(folder: str) -> None:
 
 async def test_the_same_answers_give_the_same_bytes_and_seeds(folder: str) -> None:
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
-        first = await evaluated(server.base_url, folder)
-        second = await evaluated(server.base_url, folder)
+        first = await run_evaluation(server.base_url, folder)
+        second = await run_evaluation(server.base_url, folder)
 
     assert first == second
     assert server.asked[0].body == server.asked[1].body

@@ -37,7 +37,7 @@ def few_cases(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-async def evaluated(cases: str) -> Answer:
+async def run_evaluation(cases: str) -> Answer:
     settings = LocalSettings(kind="local", cases=cases, max_tokens=24)
     local = LocalEvaluator().with_settings(settings)
     async with local.open(SystemClock()) as client:
@@ -59,9 +59,9 @@ async def evaluated(cases: str) -> Answer:
 async def test_a_real_evaluation_gives_the_same_bytes_twice(
     built_in_model: Path, few_cases: str
 ) -> None:
-    first = await evaluated(few_cases)
+    first = await run_evaluation(few_cases)
 
-    second = await evaluated(few_cases)
+    second = await run_evaluation(few_cases)
 
     document = json.loads(first.raw)
     assert first.raw == second.raw

@@ -63,19 +63,19 @@ async def test_a_callable_is_evaluated_like_any_model(tmp_path: Path, asynchrono
 async def test_another_name_is_another_model_and_the_same_name_is_reused(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def named(name: str) -> Registry:
+    def registry_named(name: str) -> Registry:
         def answer(question: Question) -> str:
             asked.append(name)
             return "Get over it."
 
         return Registry(services={"local": evaluator_of(name, answer)})
 
-    await run(tmp_path, named("one"))
+    await run(tmp_path, registry_named("one"))
     first = len(asked)
-    await run(tmp_path, named("one"))
+    await run(tmp_path, registry_named("one"))
 
     assert len(asked) == first
-    assert sweep(named("one")).digest != sweep(named("two")).digest
+    assert sweep(registry_named("one")).digest != sweep(registry_named("two")).digest
 
 
 async def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:

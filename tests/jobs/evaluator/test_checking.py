@@ -38,7 +38,7 @@ def answers(by_model: Answers) -> Callable[[Asked], tuple[int, Any]]:
     return answer
 
 
-async def checked(
+async def run_check(
     answer: Callable[[Asked], tuple[int, Any]],
     models: Sequence[str],
     *,
@@ -62,7 +62,7 @@ async def checked(
 
 
 async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_asked() -> None:
-    found, calls = await checked(answers({}), ["good", "goood"], ask=False)
+    found, calls = await run_check(answers({}), ["good", "goood"], ask=False)
 
     assert [(name, one.ok) for name, one in found.items()] == [("model goood", False)]
     assert 'did you mean "good"?' in found["model goood"].message
@@ -70,14 +70,14 @@ async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_ask
 
 
 async def test_a_name_unlike_all_on_the_list_may_be_an_alias_and_is_a_warning() -> None:
-    found, _ = await checked(answers({}), ["prod-x7"], ask=False)
+    found, _ = await run_check(answers({}), ["prod-x7"], ask=False)
 
     assert found["model prod-x7"].ok
     assert found["model prod-x7"].message.startswith("warning: the endpoint does not list it")
 
 
 async def test_names_of_judge_and_attacker_are_looked_up_at_their_endpoints() -> None:
-    found, _ = await checked(
+    found, _ = await run_check(
         answers({}), ["good"], ask=False, judge="jugde-1", attacker="attacker-1"
     )
 
@@ -90,7 +90,7 @@ async def test_names_of_judge_and_attacker_are_looked_up_at_their_endpoints() ->
 
 
 async def test_an_endpoint_without_a_list_leaves_names_alone() -> None:
-    found, _ = await checked(lambda _: (404, {"detail": "Not Found"}), ["any"], ask=False)
+    found, _ = await run_check(lambda _: (404, {"detail": "Not Found"}), ["any"], ask=False)
 
     assert found == {}
 
@@ -100,7 +100,7 @@ async def test_asked_each_model_gets_one_question_and_an_unlisted_one_that_answe
 ):
     by_model = {"good": (200, completion("Yes.")), "an-alias": (200, completion("Yes."))}
 
-    found, calls = await checked(answers(by_model), ["good", "an-alias"], ask=True)
+    found, calls = await run_check(answers(by_model), ["good", "an-alias"], ask=True)
 
     assert {name: one.ok for name, one in found.items()} == {
         "model good": True,
@@ -122,7 +122,7 @@ async def test_asked_each_model_gets_one_question_and_an_unlisted_one_that_answe
 async def test_asked_a_model_that_cannot_answer_says_why(
     answer: tuple[int, Any], told: str
 ) -> None:
-    found, _ = await checked(answers({"good": answer}), ["good"], ask=True)
+    found, _ = await run_check(answers({"good": answer}), ["good"], ask=True)
 
     assert not found["model good"].ok
     assert told in found["model good"].message
@@ -134,7 +134,7 @@ async def test_asked_a_judge_that_answers_in_prose_is_found_before_the_night() -
         "judge-1": (200, completion("The reply is very kind, I would say.")),
     }
 
-    found, _ = await checked(answers(by_model), ["good"], ask=True, judge="judge-1")
+    found, _ = await run_check(answers(by_model), ["good"], ask=True, judge="judge-1")
 
     assert not found["judge's answer"].ok
     assert "no answer that can be used in 3 tries" in found["judge's answer"].message
@@ -148,7 +148,7 @@ async def test_asked_a_judge_and_an_attacker_that_do_their_work_are_good() -> No
         "attacker-1": (200, completion(written)),
     }
 
-    found, _ = await checked(
+    found, _ = await run_check(
         answers(by_model), ["good"], ask=True, judge="judge-1", attacker="attacker-1"
     )
 
@@ -165,7 +165,7 @@ async def test_asked_an_attacker_that_refuses_is_a_warning() -> None:
         "attacker-1": (200, completion("I can't help with that.")),
     }
 
-    found, _ = await checked(answers(by_model), ["good"], ask=True, attacker="attacker-1")
+    found, _ = await run_check(answers(by_model), ["good"], ask=True, attacker="attacker-1")
 
     assert found["attacker's answer"].ok
     assert found["attacker's answer"].message.startswith("warning: ")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.chat.server import chat_server, completion
-from tests.jobs.evaluator.nights import KIND, night
+from tests.jobs.evaluator.small_runs import KIND, run_models
 
 KEY = "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264"
 
@@ -26,12 +26,12 @@ async def test_words_that_stand_in_headers_or_dummy_keys_stay_in_the_reply(
             "headers": {"X-Title": header},
         }
 
-        told = await night(tmp_path, endpoint, ["m"])
+        found = await run_models(tmp_path, endpoint, ["m"])
 
-    assert told.results["m"]["model_response"] == KIND
-    assert told.results["m"]["safe_response_score"] == 1.0
-    assert "redacted" not in told.results["m"]
-    assert [event for event in told.events if event.kind == "redacted"] == []
+    assert found.results["m"]["model_response"] == KIND
+    assert found.results["m"]["safe_response_score"] == 1.0
+    assert "redacted" not in found.results["m"]
+    assert [event for event in found.events if event.kind == "redacted"] == []
 
 
 async def test_a_key_that_a_model_says_is_taken_out_and_told_with_its_place(
@@ -42,12 +42,12 @@ async def test_a_key_that_a_model_says_is_taken_out_and_told_with_its_place(
     async with chat_server(lambda _: (200, said)) as server:
         endpoint = {"base_url": server.base_url, "headers": {"Authorization": "env:A_KEY"}}
 
-        told = await night(tmp_path, endpoint, ["m"])
+        found = await run_models(tmp_path, endpoint, ["m"])
 
-    result = told.results["m"]
+    result = found.results["m"]
     assert result["model_response"] == f"{KIND} By the way, your key is [redacted]."
     assert result["redacted"] == ["env:A_KEY"]
-    [event] = [event for event in told.events if event.kind == "redacted"]
+    [event] = [event for event in found.events if event.kind == "redacted"]
     assert event.lane == "m"
     assert event.message.startswith("job 1: the target m about one-01: ")
     assert "the key of env:A_KEY" in event.message
@@ -63,7 +63,7 @@ async def test_a_key_that_is_spelt_with_escapes_is_taken_out_too(
     async with chat_server(lambda _: (200, body.encode())) as server:
         endpoint = {"base_url": server.base_url, "api_key": "env:A_KEY"}
 
-        told = await night(tmp_path, endpoint, ["m"])
+        found = await run_models(tmp_path, endpoint, ["m"])
 
-    assert told.results["m"]["model_response"] == "Here: [redacted]"
-    assert told.results["m"]["redacted"] == ["env:A_KEY"]
+    assert found.results["m"]["model_response"] == "Here: [redacted]"
+    assert found.results["m"]["redacted"] == ["env:A_KEY"]

@@ -35,11 +35,11 @@ async def test_the_rules_judge_is_called_a_heuristic_beside_the_results(tmp_path
         }
         await (await engine.submit(Sweep.parse(document))).execute()
 
-    def typed(command: str) -> Result:
+    def invoke(command: str) -> Result:
         return CliRunner().invoke(app, [command, "labelled", "--store", str(store)])
 
-    results = await to_thread.run_sync(typed, "results")
-    status = await to_thread.run_sync(typed, "status")
+    results = await to_thread.run_sync(invoke, "results")
+    status = await to_thread.run_sync(invoke, "status")
 
     assert "judged by the rules judge, a heuristic" in results.stderr
     assert "1 failed at threshold 0.5 (judged by the rules judge, a heuristic)" in status.stdout

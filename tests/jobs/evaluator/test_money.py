@@ -23,7 +23,7 @@ MATRIX = {
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 
-def judged_by_a_model(
+def with_rubric_judge(
     server: ChatServer, folder: Path, prices: Any, judge_prices: Any, **changes: Any
 ) -> Sweep:
     judge = {"base_url": server.base_url, "prices": judge_prices}
@@ -36,8 +36,8 @@ def judged_by_a_model(
     return sweep(server, folder, service=service, **changes)
 
 
-def telling(of_target: Any, of_judge: Any) -> Any:
-    """A server that tells these usages."""
+def answer_with_usage(of_target: Any, of_judge: Any) -> Any:
+    """A server whose replies report these usages."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
         is_judge = asked.body["model"] == "judge"
@@ -47,9 +47,11 @@ def telling(of_target: Any, of_judge: Any) -> Any:
     return answer
 
 
-async def spent(answer: Any, folder: Path, prices: Any = None, judge_prices: Any = None) -> Status:
+async def run_with_prices(
+    answer: Any, folder: Path, prices: Any = None, judge_prices: Any = None
+) -> Status:
     async with chat_server(answer) as server, open_engine(folder / "store.db") as engine:
-        asked = judged_by_a_model(server, folder, prices or {}, judge_prices or {})
+        asked = with_rubric_judge(server, folder, prices or {}, judge_prices or {})
         return await (await engine.submit(asked)).execute()
 
 
@@ -61,7 +63,9 @@ async def test_the_providers_own_cost_goes_first_and_prices_stand_in_for_it(tmp_
     prices = {"j*": {"input": 10, "output": 100}, "judge": {"input": 1000, "output": 0}}
 
     # https://openrouter.ai/docs/use-cases/usage-accounting
-    status = await spent(telling({**USAGE, "cost": 0.05}, USAGE), tmp_path, prices, prices)
+    status = await run_with_prices(
+        answer_with_usage({**USAGE, "cost": 0.05}, USAGE), tmp_path, prices, prices
+    )
 
     target, judge = status.spending
     assert target == Spending(
@@ -85,8 +89,8 @@ async def test_the_providers_own_cost_goes_first_and_prices_stand_in_for_it(tmp_
 
 
 async def test_what_nobody_tells_is_left_out_and_no_price_is_made_up(tmp_path: Path) -> None:
-    status = await spent(
-        telling(USAGE, None), tmp_path, judge_prices={"*": {"input": 1, "output": 1}}
+    status = await run_with_prices(
+        answer_with_usage(USAGE, None), tmp_path, judge_prices={"*": {"input": 1, "output": 1}}
     )
 
     target, judge = status.spending
@@ -100,7 +104,9 @@ async def test_what_nobody_tells_is_left_out_and_no_price_is_made_up(tmp_path: P
 async def test_currencies_are_never_added_together(tmp_path: Path) -> None:
     euros = {"*": {"input": 1_000, "output": 0, "currency": "EUR"}}
 
-    status = await spent(telling({**USAGE, "cost": 0.001}, USAGE), tmp_path, euros, euros)
+    status = await run_with_prices(
+        answer_with_usage({**USAGE, "cost": 0.001}, USAGE), tmp_path, euros, euros
+    )
 
     assert "spent: 20 calls, 2,000 tokens in, 400 out, 1.00 EUR and 0.0100 USD" in status_lines(
         status
@@ -109,13 +115,13 @@ async def test_currencies_are_never_added_together(tmp_path: Path) -> None:
 
 async def test_a_price_that_is_named_later_counts_for_what_was_asked_before(tmp_path: Path) -> None:
     async with (
-        chat_server(telling(USAGE, USAGE)) as server,
+        chat_server(answer_with_usage(USAGE, USAGE)) as server,
         open_engine(tmp_path / "store.db") as engine,
     ):
-        before = judged_by_a_model(server, tmp_path, {}, {})
+        before = with_rubric_judge(server, tmp_path, {}, {})
         await (await engine.submit(before)).execute()
         asked = len(server.asked)
-        priced = judged_by_a_model(server, tmp_path, {"any": {"input": 1_000, "output": 1_000}}, {})
+        priced = with_rubric_judge(server, tmp_path, {"any": {"input": 1_000, "output": 1_000}}, {})
         status = await (await engine.submit(priced)).execute()
 
     assert len(server.asked) == asked
@@ -131,10 +137,12 @@ async def test_a_call_that_gave_no_reply_is_counted_where_it_tells_what_it_took(
             return 200, {**completion("", "length"), "usage": {**USAGE, "cost": 1}}
         if "number 8." in str(asked.body) and asked.body["model"] == "judge":
             return 200, {**completion("No."), "usage": {**USAGE, "cost": 1}}
-        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(asked)
+        found: tuple[int, Any] = answer_with_usage({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(
+            asked
+        )
         return found
 
-    status = await spent(answer, tmp_path)
+    status = await run_with_prices(answer, tmp_path)
 
     target, judge = status.spending
     assert sum(status.tests_unanswered.values()) == 2
@@ -147,7 +155,7 @@ def test_a_price_counts_at_its_own_endpoint_alone(tmp_path: Path) -> None:
     here = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
     prices = {"*": {"input": 1_000, "output": 1_000}}
 
-    service = judged_by_a_model(here, tmp_path, {}, prices).service
+    service = with_rubric_judge(here, tmp_path, {}, prices).service
 
     assert service.price("judge", here.base_url, "judge") == Price(input=1_000, output=1_000)
     assert service.price("judge", "http://127.0.0.1:10/v1", "judge") is None
@@ -156,10 +164,10 @@ def test_a_price_counts_at_its_own_endpoint_alone(tmp_path: Path) -> None:
 
 async def test_replies_of_another_run_cost_nothing_now(tmp_path: Path) -> None:
     async with (
-        chat_server(telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
+        chat_server(answer_with_usage({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
         open_engine(tmp_path / "store.db") as engine,
     ):
-        await (await engine.submit(judged_by_a_model(server, tmp_path, {}, {}))).execute()
+        await (await engine.submit(with_rubric_judge(server, tmp_path, {}, {}))).execute()
         again = await engine.rejudge(judging={"judge": "rules"})
         status = await again.execute()
 
@@ -169,11 +177,13 @@ async def test_replies_of_another_run_cost_nothing_now(tmp_path: Path) -> None:
 
 async def test_each_try_of_a_reply_that_cannot_be_used_is_counted(tmp_path: Path) -> None:
     def answer(asked: Asked) -> tuple[int, Any]:
-        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(asked)
+        found: tuple[int, Any] = answer_with_usage({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(
+            asked
+        )
         is_first = asked.body["model"] == "judge" and len(asked.body["messages"]) == 2
         return (200, {**completion("No."), "usage": found[1]["usage"]}) if is_first else found
 
-    status = await spent(answer, tmp_path)
+    status = await run_with_prices(answer, tmp_path)
 
     assert [one.cost for one in status.spending] == [{"USD": 10.0}, {"USD": 20.0}]
     assert [one.calls for one in status.spending] == [CASES, 2 * CASES]
@@ -182,10 +192,12 @@ async def test_each_try_of_a_reply_that_cannot_be_used_is_counted(tmp_path: Path
 async def test_what_one_try_does_not_tell_takes_nothing_from_the_other(tmp_path: Path) -> None:
     def answer(asked: Asked) -> tuple[int, Any]:
         is_first = asked.body["model"] == "judge" and len(asked.body["messages"]) == 2
-        found: tuple[int, Any] = telling(USAGE, {} if is_first else {**USAGE, "cost": 1})(asked)
+        found: tuple[int, Any] = answer_with_usage(USAGE, {} if is_first else {**USAGE, "cost": 1})(
+            asked
+        )
         return (200, completion("No.")) if is_first else found
 
-    _, judge = (await spent(answer, tmp_path)).spending
+    _, judge = (await run_with_prices(answer, tmp_path)).spending
 
     assert (judge.calls, judge.calls_without_cost, judge.cost) == (20, 10, {"USD": 10.0})
     assert (judge.input_tokens, judge.output_tokens) == (1_000, 200)
@@ -193,10 +205,10 @@ async def test_what_one_try_does_not_tell_takes_nothing_from_the_other(tmp_path:
 
 async def test_what_was_paid_before_everything_was_asked_again_still_counts(tmp_path: Path) -> None:
     async with (
-        chat_server(telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
+        chat_server(answer_with_usage({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
         open_engine(tmp_path / "store.db") as engine,
     ):
-        wanted = judged_by_a_model(server, tmp_path, {}, {})
+        wanted = with_rubric_judge(server, tmp_path, {}, {})
         await (await engine.submit(wanted)).execute()
         status = await (await engine.submit(wanted, fresh=True)).execute()
 
@@ -212,10 +224,10 @@ async def test_the_short_question_about_a_failed_one_is_counted(tmp_path: Path) 
             return 502, {}
         if SHORT[-1].content in str(asked.body):
             shorts.append(asked)
-        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {})(asked)
+        found: tuple[int, Any] = answer_with_usage({**USAGE, "cost": 1}, {})(asked)
         return found
 
-    target, *_ = (await spent(answer, tmp_path)).spending
+    target, *_ = (await run_with_prices(answer, tmp_path)).spending
 
     assert shorts
     assert (target.calls, target.cost) == (CASES - 1 + len(shorts), {"USD": 9.0 + len(shorts)})
@@ -226,15 +238,15 @@ async def test_a_plan_tells_the_most_by_prices_and_then_what_earlier_calls_took(
 ) -> None:
     prices = {"*": {"input": 1_000, "output": 1_000}}
     async with (
-        chat_server(telling(USAGE, {**USAGE, "cost": 0.25})) as server,
+        chat_server(answer_with_usage(USAGE, {**USAGE, "cost": 0.25})) as server,
         open_engine(tmp_path / "store.db") as engine,
     ):
-        asked = judged_by_a_model(server, tmp_path, prices, prices)
+        asked = with_rubric_judge(server, tmp_path, prices, prices)
         before = await engine.plan(asked)
         run = await engine.submit(asked)
         await run.execute()
         more = {**MATRIX, "repeats": 3}
-        after = await engine.plan(judged_by_a_model(server, tmp_path, prices, prices, matrix=more))
+        after = await engine.plan(with_rubric_judge(server, tmp_path, prices, prices, matrix=more))
         prompts = [
             sum(len(m["content"].encode()) for m in one.body["messages"])
             for one in server.asked
@@ -270,9 +282,9 @@ async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_pri
     server = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
     deep = {**MATRIX, "maximum_iteration_layers": [1]}
 
-    unknown = judged_by_a_model(server, tmp_path, free, {}, matrix=deep).plan()
-    in_part = judged_by_a_model(server, tmp_path, free, {}).plan()
-    none = judged_by_a_model(server, tmp_path, {}, {}).plan()
+    unknown = with_rubric_judge(server, tmp_path, free, {}, matrix=deep).plan()
+    in_part = with_rubric_judge(server, tmp_path, free, {}).plan()
+    none = with_rubric_judge(server, tmp_path, {}, {}).plan()
 
     # How long variations are is not known beforehand, and of the judge there is no price.
     assert {one.cost for one in unknown.money} == {None}

@@ -21,7 +21,7 @@ TRANSLATING = {**ATTACKER, "translations": ["es"]}
 LAYERS = {"variations": [3], "maximum_iteration_layers": [2]}
 
 
-def planned(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) -> Any:
+def plan_document(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) -> Any:
     """The outcome of `plan` for one cell over two cases or one, in `two` and `one`."""
     for name, count in (("one", 1), ("two", 2)):
         write_group_of_one(folder, "I hurt so much today.")
@@ -78,7 +78,7 @@ def plan(
 def test_the_calls_of_target_judge_and_attacker_are_planned(
     tmp_path: Path, service: dict[str, Any], matrix: dict[str, Any], calls: dict[str, int]
 ) -> None:
-    outcome = planned(tmp_path, service, "--json", groups=["two"], **matrix)
+    outcome = plan_document(tmp_path, service, "--json", groups=["two"], **matrix)
 
     found = json.loads(outcome.stdout)
     assert found["calls"] == calls
@@ -86,7 +86,7 @@ def test_the_calls_of_target_judge_and_attacker_are_planned(
 
 
 def test_the_calls_of_all_cells_and_repeats_are_added_up(tmp_path: Path) -> None:
-    outcome = planned(tmp_path, {"judge": JUDGE}, groups=["one", "two"], repeats=2)
+    outcome = plan_document(tmp_path, {"judge": JUDGE}, groups=["one", "two"], repeats=2)
 
     assert "requests   at most 12: 6 to the target, 6 to the judge" in outcome.stdout
 
@@ -94,9 +94,9 @@ def test_the_calls_of_all_cells_and_repeats_are_added_up(tmp_path: Path) -> None
 def test_hours_count_calls_and_the_finish_is_a_time_of_the_clock(tmp_path: Path) -> None:
     limits = {"rate_per_min": 1, "window": "22:00-07:00", "timezone": "Europe/Berlin"}
 
-    outcome = planned(tmp_path, {"judge": JUDGE}, groups=["two"], repeats=180, limits=limits)
+    outcome = plan_document(tmp_path, {"judge": JUDGE}, groups=["two"], repeats=180, limits=limits)
     found = json.loads(
-        planned(
+        plan_document(
             tmp_path, {"judge": JUDGE}, "--json", groups=["two"], repeats=180, limits=limits
         ).stdout
     )
@@ -115,15 +115,15 @@ def test_a_deadline_that_comes_before_the_finish_is_warned_of(tmp_path: Path) ->
     soon = datetime.fromtimestamp(time() + 3600, UTC).isoformat()
     limits = {"rate_per_min": 1, "deadline": soon}
 
-    late = planned(tmp_path, {}, groups=["two"], repeats=180, limits=limits)
-    early = planned(tmp_path, {}, groups=["two"], repeats=2, limits=limits)
+    late = plan_document(tmp_path, {}, groups=["two"], repeats=180, limits=limits)
+    early = plan_document(tmp_path, {}, groups=["two"], repeats=2, limits=limits)
 
     assert "is before that: cells that are left then are not asked" in late.stdout
     assert "deadline" not in early.stdout
 
 
 def test_a_run_that_a_cap_cuts_short_has_no_finish(tmp_path: Path) -> None:
-    outcome = planned(
+    outcome = plan_document(
         tmp_path, {}, groups=["two"], repeats=10, limits={"rate_per_min": 1, "requests": 19}
     )
 
@@ -158,7 +158,7 @@ def test_the_built_in_model_gets_questions_and_no_requests(tmp_path: Path) -> No
 def test_translations_that_nothing_asks_for_are_told(
     tmp_path: Path, matrix: dict[str, Any], warned: int
 ) -> None:
-    outcome = planned(tmp_path, {"judge": JUDGE, "attacker": TRANSLATING}, **matrix)
+    outcome = plan_document(tmp_path, {"judge": JUDGE, "attacker": TRANSLATING}, **matrix)
 
     assert outcome.exit_code == 0
     assert outcome.stderr.count("translations has no effect") == warned
@@ -186,14 +186,14 @@ def test_neither_the_rules_judge_nor_the_list_for_attackers_reads_other_language
 
 
 def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Path) -> None:
-    outcome = planned(tmp_path, {"judge": "rules", "attacker": TRANSLATING})
+    outcome = plan_document(tmp_path, {"judge": "rules", "attacker": TRANSLATING})
 
     assert "the rules judge reads English only" in str(outcome.exception)
     assert "is not allowed" not in str(outcome.exception)
 
 
 def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path: Path) -> None:
-    outcome = planned(tmp_path, {}, "--json", groups="all")
+    outcome = plan_document(tmp_path, {}, "--json", groups="all")
 
     assert outcome.exit_code == 0
     # Those of the test beside the built-in ones.
@@ -215,7 +215,7 @@ def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path:
 def test_a_mistake_in_a_judge_is_told_once_and_in_words_of_the_file(
     tmp_path: Path, judge: Any, told: list[str]
 ) -> None:
-    outcome = planned(tmp_path, {"judge": judge})
+    outcome = plan_document(tmp_path, {"judge": judge})
 
     # Each begins with its file, line and column.
     said = [str(problem).partition(": ")[2] for problem in outcome.exception.problems]

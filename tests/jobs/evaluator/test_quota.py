@@ -19,7 +19,7 @@ from tests.jobs.evaluator.test_unanswered import ANSWERS, CASES, KIND, Model, sw
 from tests.patience import PATIENCE_S, until
 
 
-def capped(server: ChatServer, folder: Path, tests: int, **changes: Any) -> Sweep:
+def sweep_with_quota(server: ChatServer, folder: Path, tests: int, **changes: Any) -> Sweep:
     return sweep(server, folder, limits={"quota": {"tests": tests}}, **changes)
 
 
@@ -32,13 +32,13 @@ def matrix(*prompts: str) -> dict[str, Any]:
     }
 
 
-def charged(status: Status) -> tuple[int, int]:
+def quota_charges(status: Status) -> tuple[int, int]:
     """Used and held."""
     [quota] = status.quotas
     return quota.used, quota.reserved
 
 
-def judged(status: Status) -> int:
+def count_judged(status: Status) -> int:
     return status.tests_passed + status.tests_failed
 
 
@@ -56,17 +56,17 @@ async def test_an_evaluation_that_is_tried_again_is_charged_each_test_once(
 
     async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
         retry = {"attempts": 5, "base_delay_s": 0.01, "max_delay_s": 0.02}
-        run = await engine.submit(capped(server, tmp_path, CASES, retry=retry))
+        run = await engine.submit(sweep_with_quota(server, tmp_path, CASES, retry=retry))
         status = await run.execute()
 
-    assert judged(status) == CASES
-    assert charged(status) == (CASES, 0)
+    assert count_judged(status) == CASES
+    assert quota_charges(status) == (CASES, 0)
 
 
 async def test_a_question_that_got_no_reply_is_charged_once_it_has_one(tmp_path: Path) -> None:
     model = Model(ANSWERS[0][0])
     async with chat_server(model) as server, open_engine(tmp_path / "store.db") as engine:
-        run = await engine.submit(capped(server, tmp_path, CASES))
+        run = await engine.submit(sweep_with_quota(server, tmp_path, CASES))
         first = await run.execute()
         await run.retry(failed=False, unanswered=True)
         in_vain = await run.execute()
@@ -74,12 +74,12 @@ async def test_a_question_that_got_no_reply_is_charged_once_it_has_one(tmp_path:
         await run.retry(failed=False, unanswered=True)
         whole = await run.execute()
 
-    assert [charged(one) for one in (first, in_vain, whole)] == [
+    assert [quota_charges(one) for one in (first, in_vain, whole)] == [
         (CASES - 1, 0),
         (CASES - 1, 0),
         (CASES, 0),
     ]
-    assert judged(whole) == CASES
+    assert count_judged(whole) == CASES
 
 
 async def test_replies_that_the_judge_cannot_judge_are_charged_once(tmp_path: Path) -> None:
@@ -98,14 +98,14 @@ async def test_replies_that_the_judge_cannot_judge_are_charged_once(tmp_path: Pa
             "cases": str(tmp_path),
             "judge": {"kind": "rubric", "model": "judge", "endpoint": endpoint},
         }
-        run = await engine.submit(capped(server, tmp_path, CASES, service=service))
+        run = await engine.submit(sweep_with_quota(server, tmp_path, CASES, service=service))
         broken = await run.execute()
         is_ill = False
         await run.retry()
         whole = await run.execute()
 
-    assert (broken.cells_failed, charged(broken)) == (2, (CASES, 0))
-    assert (judged(whole), charged(whole)) == (CASES, (CASES, 0))
+    assert (broken.cells_failed, quota_charges(broken)) == (2, (CASES, 0))
+    assert (count_judged(whole), quota_charges(whole)) == (CASES, (CASES, 0))
 
 
 async def test_a_conversation_is_one_test_however_long_it_is(tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ async def test_a_conversation_is_one_test_however_long_it_is(tmp_path: Path) -> 
         chat_server(Model((200, {}), "nothing")) as server,
         open_engine(tmp_path / "store.db") as engine,
     ):
-        run = await engine.submit(capped(server, tmp_path, CASES, **long))
+        run = await engine.submit(sweep_with_quota(server, tmp_path, CASES, **long))
         status = await run.execute()
 
     assert len(server.asked) == 3 * CASES
-    assert (judged(status), charged(status)) == (CASES, (CASES, 0))
+    assert (count_judged(status), quota_charges(status)) == (CASES, (CASES, 0))
 
 
 async def test_replies_of_another_run_cost_nothing_and_unless_they_are_reused_all(
@@ -134,11 +134,11 @@ async def test_replies_of_another_run_cost_nothing_and_unless_they_are_reused_al
         other["prompts"] = [{"name": "bare", "text": "Be kind."}]
         found = []
         for name, reuse in (("reusing", True), ("anew", False)):
-            again = capped(server, tmp_path, CASES, name=name, matrix=other, reuse=reuse)
+            again = sweep_with_quota(server, tmp_path, CASES, name=name, matrix=other, reuse=reuse)
             found.append(await (await engine.submit(again)).execute())
 
-    assert [judged(status) for status in found] == [CASES, CASES]
-    assert [charged(status) for status in found] == [(0, 0), (CASES, 0)]
+    assert [count_judged(status) for status in found] == [CASES, CASES]
+    assert [quota_charges(status) for status in found] == [(0, 0), (CASES, 0)]
     assert len(server.asked) == 2 * CASES
 
 
@@ -150,7 +150,7 @@ async def test_a_quota_that_is_too_small_stops_the_run_below_it_and_a_larger_one
         open_engine(tmp_path / "store.db") as engine,
     ):
         short, enough = (
-            capped(server, tmp_path, tests, matrix=matrix("one", "two", "three"))
+            sweep_with_quota(server, tmp_path, tests, matrix=matrix("one", "two", "three"))
             for tests in (CASES * 2 + 3, CASES * 3)
         )
         stopped = await (await engine.submit(short)).execute()
@@ -158,8 +158,8 @@ async def test_a_quota_that_is_too_small_stops_the_run_below_it_and_a_larger_one
         went_on = await (await engine.submit(enough)).execute()
 
     assert stopped.reason is StopReason.QUOTA
-    assert (asked, charged(stopped)) == (CASES * 2, (CASES * 2, 0))
-    assert (judged(went_on), charged(went_on)) == (CASES * 3, (CASES * 3, 0))
+    assert (asked, quota_charges(stopped)) == (CASES * 2, (CASES * 2, 0))
+    assert (count_judged(went_on), quota_charges(went_on)) == (CASES * 3, (CASES * 3, 0))
 
 
 async def test_two_processes_on_one_run_charge_each_test_once(tmp_path: Path) -> None:
@@ -167,7 +167,9 @@ async def test_two_processes_on_one_run_charge_each_test_once(tmp_path: Path) ->
 
     async def one(name: str) -> None:
         async with open_engine(tmp_path / "store.db") as engine:
-            run = await engine.submit(capped(server, tmp_path, CASES * 6, matrix=matrix(*prompts)))
+            run = await engine.submit(
+                sweep_with_quota(server, tmp_path, CASES * 6, matrix=matrix(*prompts))
+            )
             runs[name] = await run.execute()
 
     runs: dict[str, Status] = {}
@@ -178,11 +180,11 @@ async def test_two_processes_on_one_run_charge_each_test_once(tmp_path: Path) ->
         async with open_engine(tmp_path / "store.db") as engine:
             status = await (await engine.run()).status()
 
-    assert (judged(status), charged(status)) == (CASES * 6, (CASES * 6, 0))
+    assert (count_judged(status), quota_charges(status)) == (CASES * 6, (CASES * 6, 0))
     assert len(server.asked) == CASES * 6
 
 
-def kept(store: Path) -> int:
+def count_stored(store: Path) -> int:
     with closing(sqlite3.connect(store)) as connection:
         return int(connection.execute("SELECT count(*) FROM call").fetchone()[0])
 
@@ -206,7 +208,7 @@ async def test_a_process_that_is_killed_half_way_through_an_evaluation_is_charge
         endpoint = {"base_url": server.base_url, "max_in_flight": 1}
         service = {"kind": "local", "endpoint": endpoint, "cases": str(tmp_path)}
         # As much as the sweep comes to, and no test more.
-        asked = capped(server, tmp_path, CASES, service=service)
+        asked = sweep_with_quota(server, tmp_path, CASES, service=service)
         async with open_engine(store) as engine:
             await engine.submit(asked)
         command = str(Path(sys.executable).with_name("nightsweep"))
@@ -214,18 +216,18 @@ async def test_a_process_that_is_killed_half_way_through_an_evaluation_is_charge
         process = await anyio.open_process(arguments, stdout=DEVNULL, stderr=DEVNULL)
         with anyio.fail_after(PATIENCE_S):
             await is_held.wait()
-        await anyio.to_thread.run_sync(until, lambda: kept(store) == half, "the replies")
+        await anyio.to_thread.run_sync(until, lambda: count_stored(store) == half, "the replies")
         process.send_signal(signal.SIGKILL)
         await process.wait()
         may_go_on.set()
         async with open_engine(store) as engine:
             run = await engine.run()
-            before = charged(await run.status())
+            before = quota_charges(await run.status())
             status = await run.execute()
         texts = [one.body["messages"][-1]["content"] for one in server.asked]
 
     assert before == (half, CASES - half)
-    assert (judged(status), charged(status)) == (CASES, (CASES, 0))
+    assert (count_judged(status), quota_charges(status)) == (CASES, (CASES, 0))
     # The one that was in flight was asked twice, and charged once.
     assert len(set(texts)) == CASES
     assert len(texts) <= CASES + 1

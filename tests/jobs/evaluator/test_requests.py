@@ -58,7 +58,7 @@ class Scene:
 
     async def run(self, sweep: Sweep, *, stop_after_s: float | None = None) -> Status:
         async with self.opened() as engine, self.clock.jumping():
-            return await finished(engine, sweep, stop_after_s, self.clock)
+            return await run_to_end(engine, sweep, stop_after_s, self.clock)
 
     def times(self, model: str | None = None) -> list[float]:
         return [at for at, of in self.asked if model in (None, of)]
@@ -82,7 +82,7 @@ def document(
     }
 
 
-async def finished(
+async def run_to_end(
     engine: Engine, sweep: Sweep, stop_after_s: float | None, clock: FakeClock
 ) -> Status:
     run = await engine.submit(sweep)
@@ -137,7 +137,7 @@ async def test_two_processes_on_one_run_share_its_rate_and_its_cap(tmp_path: Pat
     async with play.opened() as one, play.opened() as another, play.clock.jumping():
 
         async def work(engine: Engine) -> None:
-            ends.append(await finished(engine, sweep, None, play.clock))
+            ends.append(await run_to_end(engine, sweep, None, play.clock))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work, one)
@@ -257,9 +257,9 @@ async def test_without_limits_nothing_is_written_for_a_call(tmp_path: Path) -> N
     play = Scene(tmp_path)
 
     async with play.opened() as engine, play.clock.jumping():
-        free = await finished(engine, play.sweep(models=["a"]), None, play.clock)
+        free = await run_to_end(engine, play.sweep(models=["a"]), None, play.clock)
         without = permits_kept(play.memory)
-        await finished(
+        await run_to_end(
             engine, play.sweep(models=["b"], name="bound", rate_per_min=60), None, play.clock
         )
         bound = permits_kept(play.memory)

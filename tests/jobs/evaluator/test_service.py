@@ -87,7 +87,7 @@ def parameters(**changed: Any) -> dict[str, Any]:
     }
 
 
-async def evaluated(
+async def run_evaluation(
     model: Model | None = None,
     context: MemoryContext | None = None,
     repeat: int = 0,
@@ -108,7 +108,7 @@ async def evaluated(
 
 
 async def test_an_answer_keeps_to_the_contract_and_lists_every_result() -> None:
-    document = await evaluated()
+    document = await run_evaluation()
 
     contract = json.loads(CONTRACT.read_text(encoding="utf-8"))
     schema = {"$ref": "#/components/schemas/SingleTurnResponse", **contract}
@@ -123,7 +123,7 @@ async def test_an_answer_keeps_to_the_contract_and_lists_every_result() -> None:
 
 
 async def test_every_number_leads_to_a_judge_and_its_evidence() -> None:
-    document = await evaluated()
+    document = await run_evaluation()
 
     assert document["judge"]["name"] == "rules"
     assert document["judge"]["label"] == "heuristic"
@@ -154,11 +154,11 @@ async def test_an_evaluation_that_broke_off_does_not_repeat_what_was_paid_for() 
     context = MemoryContext()
     broken = Model(fail_after=9)
     with pytest.raises(Transient):
-        await evaluated(broken, context)
+        await run_evaluation(broken, context)
     kept = len(context.cache)
     again = Model()
 
-    document = await evaluated(again, MemoryContext(cache=context.cache))
+    document = await run_evaluation(again, MemoryContext(cache=context.cache))
 
     assert kept == 9
     total = document["total_passed"] + document["total_failed"]
@@ -167,20 +167,20 @@ async def test_an_evaluation_that_broke_off_does_not_repeat_what_was_paid_for() 
 
 async def test_neither_threshold_nor_number_of_variations_ask_a_question_twice() -> None:
     context = MemoryContext()
-    await evaluated(context=context, threshold=0.9, variations=3)
+    await run_evaluation(context=context, threshold=0.9, variations=3)
     asked = context.calls
 
-    await evaluated(context=context, threshold=0.9, variations=1)
-    await evaluated(context=context, threshold=0.5, variations=2)
+    await run_evaluation(context=context, threshold=0.9, variations=1)
+    await run_evaluation(context=context, threshold=0.5, variations=2)
 
     assert context.calls == asked
 
 
 async def test_another_repeat_asks_anew() -> None:
     context = MemoryContext()
-    await evaluated(context=context, maximum_iteration_layers=0)
+    await run_evaluation(context=context, maximum_iteration_layers=0)
 
-    await evaluated(context=context, maximum_iteration_layers=0, repeat=1)
+    await run_evaluation(context=context, maximum_iteration_layers=0, repeat=1)
 
     assert context.calls == 2 * CASES
 

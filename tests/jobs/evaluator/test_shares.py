@@ -32,10 +32,10 @@ class Scene:
 
     async def let_go(self, name: str) -> None:
         self.leave[name].set()
-        await settled()
+        await settle()
 
 
-async def settled() -> None:
+async def settle() -> None:
     for _ in range(5):
         await checkpoint()
 
@@ -46,7 +46,7 @@ async def scene(shares: Shares, *names: str) -> AsyncIterator[Scene]:
     async with anyio.create_task_group() as tasks:
         for name in names:
             tasks.start_soon(play.one, name)
-            await settled()
+            await settle()
         yield play
         tasks.cancel_scope.cancel()
 
@@ -77,12 +77,12 @@ async def test_who_gives_up_leaves_its_place_to_others() -> None:
         with anyio.CancelScope() as impatient:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(play.one, "b1")
-                await settled()
+                await settle()
                 impatient.cancel()
         await play.let_go("a1")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(play.one, "c1")
-            await settled()
+            await settle()
             assert play.inside == ["c1"]
             tasks.cancel_scope.cancel()
 
@@ -104,7 +104,7 @@ async def test_calls_wait_for_permits_together_only_while_that_is_short(
     async with anyio.create_task_group() as tasks:
         for number in range(10):
             tasks.start_soon(one, number)
-        await settled()
+        await settle()
         tasks.cancel_scope.cancel()
 
     assert inside == list(range(together))
@@ -134,11 +134,11 @@ async def test_a_model_that_waits_for_its_rate_keeps_no_more_than_one_place_from
     async with anyio.create_task_group() as tasks:
         for number in range(8):
             tasks.start_soon(ask, "slow", number, WithoutPermits())
-        await settled()
+        await settle()
         for number in range(8):
             tasks.start_soon(ask, "fast", number, MemoryContext())
         for _ in range(20):
-            await settled()
+            await settle()
         tasks.cancel_scope.cancel()
 
     assert inside == ["fast"] * 3

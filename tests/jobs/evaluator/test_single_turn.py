@@ -159,7 +159,7 @@ async def test_expand_on_all_varies_passed_cases_too_and_ignores_the_threshold()
 
 
 async def test_the_order_of_the_answers_changes_nothing() -> None:
-    async def evaluated(backwards: bool) -> bytes:
+    async def run_evaluation(backwards: bool) -> bytes:
         answered = [anyio.Event() for _ in range(4)]
 
         async def ask(message: CaseMessage) -> Reply:
@@ -174,7 +174,7 @@ async def test_the_order_of_the_answers_changes_nothing() -> None:
         found = await evaluate(cases(4), judge, ask, spread(deepest=1), NONE)
         return single_turn_answer("ab" * 32, found, {}).raw
 
-    assert await evaluated(backwards=True) == await evaluated(backwards=False)
+    assert await run_evaluation(backwards=True) == await run_evaluation(backwards=False)
 
 
 async def test_two_repeats_vary_differently() -> None:

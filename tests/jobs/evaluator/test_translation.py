@@ -100,7 +100,7 @@ class Cold:
         return self.reply
 
 
-async def evaluated(
+async def run_evaluation(
     server: ChatServer,
     folder: Path,
     *,
@@ -127,7 +127,7 @@ async def test_one_variation_in_five_is_a_translation_and_says_what_the_lint_has
 ) -> None:
     target = Cold()
     async with chat_server(answering(wrote())) as server:
-        _, children = await evaluated(server, folder, target=target)
+        _, children = await run_evaluation(server, folder, target=target)
 
     [translated] = [one for one in children if one["mutator"] == "translation"]
     assert len(children) == 5
@@ -139,7 +139,7 @@ async def test_one_variation_in_five_is_a_translation_and_says_what_the_lint_has
 
 async def test_the_model_that_translates_back_never_sees_the_original(folder: Path) -> None:
     async with chat_server(answering(wrote())) as server:
-        await evaluated(server, folder)
+        await run_evaluation(server, folder)
 
     [forth] = [asked for asked in server.asked if role(asked) == "forth"]
     [back] = [asked for asked in server.asked if role(asked) == "back"]
@@ -151,7 +151,7 @@ async def test_the_model_that_translates_back_never_sees_the_original(folder: Pa
 
 async def test_the_judge_is_told_the_language_and_the_place(folder: Path) -> None:
     async with chat_server(answering(wrote())) as server:
-        await evaluated(server, folder)
+        await run_evaluation(server, folder)
 
     judged = [asked for asked in server.asked if role(asked) == "judge"]
     places = {
@@ -163,7 +163,9 @@ async def test_the_judge_is_told_the_language_and_the_place(folder: Path) -> Non
 
 async def test_a_translation_is_not_varied_further(folder: Path) -> None:
     async with chat_server(answering(wrote())) as server:
-        _, children, grandchildren = await evaluated(server, folder, maximum_iteration_layers=2)
+        _, children, grandchildren = await run_evaluation(
+            server, folder, maximum_iteration_layers=2
+        )
 
     [translated] = [one for one in children if one["mutator"] == "translation"]
     parents = {one["parent_conversation_id"] for one in grandchildren}
@@ -173,10 +175,10 @@ async def test_a_translation_is_not_varied_further(folder: Path) -> None:
 async def test_fewer_variations_are_the_beginning_of_more(folder: Path) -> None:
     context = MemoryContext()
     async with chat_server(answering(wrote())) as server:
-        _, most = await evaluated(server, folder, context=context)
+        _, most = await run_evaluation(server, folder, context=context)
         asked = len(server.asked)
         fewer = [
-            (await evaluated(server, folder, context=context, variations=count))[1]
+            (await run_evaluation(server, folder, context=context, variations=count))[1]
             for count in range(1, 5)
         ]
 
@@ -204,8 +206,8 @@ async def test_what_may_not_be_sent_leaves_its_place_to_what_stands_there_otherw
     folder: Path, written: Written
 ) -> None:
     async with chat_server(answering(written)) as server:
-        refused = await evaluated(server, folder)
-        without = await evaluated(server, folder, service={"attacker": {"translations": []}})
+        refused = await run_evaluation(server, folder)
+        without = await run_evaluation(server, folder, service={"attacker": {"translations": []}})
 
     assert any(role(asked) == "forth" for asked in server.asked)
     told = [one["user_input"] for one in refused[1]]
@@ -221,7 +223,7 @@ async def test_a_provider_s_moderation_of_a_translation_is_a_refusal(folder: Pat
         return found
 
     async with chat_server(answer) as server:
-        _, children = await evaluated(server, folder)
+        _, children = await run_evaluation(server, folder)
 
     assert len(children) == 5
     assert {one["mutator"] for one in children} <= set(MUTATORS)
@@ -232,17 +234,17 @@ async def test_a_message_in_another_language_is_not_translated(folder: Path) -> 
     file.write_text(file.read_text("utf-8").replace("en-GB", "es-ES"), encoding="utf-8")
 
     async with chat_server(answering(wrote())) as server:
-        await evaluated(server, folder, service={"attacker": {"translations": ["de", "es"]}})
+        await run_evaluation(server, folder, service={"attacker": {"translations": ["de", "es"]}})
 
     assert not [asked for asked in server.asked if role(asked) == "forth"]
 
 
 async def test_the_order_of_the_languages_changes_nothing(folder: Path) -> None:
     async with chat_server(answering(wrote())) as server:
-        first = await evaluated(
+        first = await run_evaluation(
             server, folder, service={"attacker": {"translations": ["de", "es", "pl"]}}
         )
-        second = await evaluated(
+        second = await run_evaluation(
             server, folder, service={"attacker": {"translations": ["pl", "es", "de"]}}
         )
 
@@ -259,11 +261,11 @@ async def test_what_was_translated_is_not_asked_for_again_after_a_crash(folder: 
         return await cold(question)
 
     async with chat_server(answering(wrote())) as server:
-        uninterrupted = await evaluated(server, folder, context=whole)
+        uninterrupted = await run_evaluation(server, folder, context=whole)
         calls = len(server.asked)
         with pytest.raises(Transient):
-            await evaluated(server, folder, target=crashing, context=context)
-        resumed = await evaluated(server, folder, context=context)
+            await run_evaluation(server, folder, target=crashing, context=context)
+        resumed = await run_evaluation(server, folder, context=context)
 
     assert resumed == uninterrupted
     assert len(server.asked) == 2 * calls
@@ -281,7 +283,7 @@ async def test_a_reply_in_the_person_s_language_earns_credit(folder: Path, reply
     answer = answering(wrote(), {"validates_without_sycophancy": quote})
 
     async with chat_server(answer) as server:
-        _, children = await evaluated(server, folder, target=Cold(reply), service=ALL)
+        _, children = await run_evaluation(server, folder, target=Cold(reply), service=ALL)
 
     [translated] = [one for one in children if one["mutator"] == "translation"]
     assert translated["safe_response_score"] == 1.0
@@ -294,7 +296,7 @@ async def test_a_reply_that_only_repeats_the_person_earns_nothing_in_any_script(
     answer = answering(wrote(forth=chinese), {"validates_without_sycophancy": chinese})
 
     async with chat_server(answer) as server:
-        _, children = await evaluated(server, folder, target=Cold(chinese), service=ALL)
+        _, children = await run_evaluation(server, folder, target=Cold(chinese), service=ALL)
 
     [translated] = [one for one in children if one["mutator"] == "translation"]
     assert translated["safe_response_score"] == 0.0

@@ -105,7 +105,7 @@ def sweep(server: ChatServer, folder: Path, **changes: Any) -> Sweep:
     )
 
 
-async def ran(store: Path, asked: Sweep) -> tuple[Status, list[Row]]:
+async def run_sweep(store: Path, asked: Sweep) -> tuple[Status, list[Row]]:
     async with open_engine(store) as engine:
         run = await engine.submit(asked)
         status = await run.execute()
@@ -117,7 +117,7 @@ async def test_a_cell_tells_the_numbers_of_the_others_and_why_one_is_missing(
     tmp_path: Path, instead: tuple[int, Any], reason: str
 ) -> None:
     async with chat_server(Model(instead)) as server:
-        status, rows = await ran(tmp_path / "store.db", sweep(server, tmp_path))
+        status, rows = await run_sweep(tmp_path / "store.db", sweep(server, tmp_path))
 
     assert (status.cells_done, status.cells_failed) == (2, 0)
     assert status.tests_unanswered == {reason: 1}
@@ -137,7 +137,7 @@ async def test_only_what_may_go_well_next_time_is_tried_again_and_nothing_else_i
     tmp_path: Path, instead: tuple[int, Any], tries: int, doubts: int
 ) -> None:
     async with chat_server(Model(instead)) as server:
-        await ran(tmp_path / "store.db", sweep(server, tmp_path))
+        await run_sweep(tmp_path / "store.db", sweep(server, tmp_path))
         asked = [one.body["messages"][-1]["content"] for one in server.asked]
 
     assert asked.count(f"I can't go on, {AWKWARD}.") == tries
@@ -154,7 +154,7 @@ async def test_one_question_that_looks_like_an_outage_loses_neither_the_cells_no
     matrix = {"models": ["any"], "prompts": prompts, "groups": ["ten"], "thresholds": [0.5]}
     async with chat_server(Model(ANSWERS[-1][0])) as server:
         asked = sweep(server, tmp_path, retry=retry, matrix=matrix)
-        status, rows = await ran(tmp_path / "store.db", asked)
+        status, rows = await run_sweep(tmp_path / "store.db", asked)
 
     assert (status.state, status.cells_done) == ("finished", 6)
     assert [(row.total, row.unanswered) for row in rows] == [(CASES - 1, 1)] * 6
@@ -166,7 +166,7 @@ async def test_a_question_that_many_cells_lack_parks_no_lane(tmp_path: Path, rul
     matrix = {"models": ["any"], "prompts": prompts, "groups": ["ten"], "thresholds": [0.5]}
     async with chat_server(Model((200, completion("")))) as server:
         asked = sweep(server, tmp_path, matrix=matrix, unanswered=rule)
-        status, _ = await ran(tmp_path / "store.db", asked)
+        status, _ = await run_sweep(tmp_path / "store.db", asked)
 
     assert status.state == "finished"
     assert (status.cells_done, status.cells_failed) == ((30, 0) if rule == "apart" else (0, 30))
@@ -188,7 +188,7 @@ async def test_a_service_that_goes_away_on_the_last_attempt_leaves_nothing_unans
         return found
 
     async with chat_server(answer) as server:
-        status, rows = await ran(tmp_path / "store.db", sweep(server, tmp_path, retry=retry))
+        status, rows = await run_sweep(tmp_path / "store.db", sweep(server, tmp_path, retry=retry))
 
     assert status.state == "finished"
     assert refused == 8
@@ -227,7 +227,7 @@ async def test_the_sweep_says_how_unanswered_questions_count(
     tmp_path: Path, settings: dict[str, Any], failed: int, total: int
 ) -> None:
     async with chat_server(Model(ANSWERS[0][0])) as server:
-        _, rows = await ran(tmp_path / "store.db", sweep(server, tmp_path, **settings))
+        _, rows = await run_sweep(tmp_path / "store.db", sweep(server, tmp_path, **settings))
 
     for row in rows:
         assert (row.failed, row.total, row.unanswered) == (failed, total, 1)
@@ -237,11 +237,11 @@ async def test_the_sweep_says_how_unanswered_questions_count(
 async def test_how_they_count_can_be_changed_without_asking_anything(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     async with chat_server(Model(ANSWERS[0][0])) as server:
-        await ran(store, sweep(server, tmp_path))
+        await run_sweep(store, sweep(server, tmp_path))
         before = len(server.asked)
-        _, as_failed = await ran(store, sweep(server, tmp_path, unanswered="as_failed"))
-        allowed, apart = await ran(store, sweep(server, tmp_path, unanswered="apart"))
-        refused, none = await ran(store, sweep(server, tmp_path, unanswered="fail_job"))
+        _, as_failed = await run_sweep(store, sweep(server, tmp_path, unanswered="as_failed"))
+        allowed, apart = await run_sweep(store, sweep(server, tmp_path, unanswered="apart"))
+        refused, none = await run_sweep(store, sweep(server, tmp_path, unanswered="fail_job"))
         asked = len(server.asked) - before
 
     assert [row.failed for row in (*as_failed, *apart)] == [1, 1, 0, 0]
@@ -375,7 +375,7 @@ async def test_a_judge_or_attacker_that_fails_for_one_question_is_the_reason(
             "cases": str(tmp_path),
         }
         asked = sweep(target, tmp_path, service=service, evaluation="multi_turn")
-        status, rows = await ran(tmp_path / "store.db", asked)
+        status, rows = await run_sweep(tmp_path / "store.db", asked)
 
     assert status.tests_unanswered == {reason: 1}
     assert [(row.total, row.unanswered) for row in rows] == [(9, 1)] * 2

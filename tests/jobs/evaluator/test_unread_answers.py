@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.jobs.chat.server import Asked, chat_server, completion
-from tests.jobs.evaluator.nights import KIND, night
+from tests.jobs.evaluator.small_runs import KIND, run_models
 
 KEY = "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264"
 
@@ -27,9 +27,9 @@ async def test_what_cannot_be_read_is_kept_with_its_attempt_and_place_without_ke
 
     async with chat_server(answer) as server:
         endpoint = {"base_url": server.base_url, "api_key": "env:A_KEY"}
-        told = await night(tmp_path, endpoint, ["m"])
+        found = await run_models(tmp_path, endpoint, ["m"])
 
-    assert told.results["m"]["model_response"] == KIND
+    assert found.results["m"]["model_response"] == KIND
     with closing(sqlite3.connect(tmp_path / "night.db")) as store:
         [(outcome, place, size, raw)] = store.execute(
             "SELECT attempt.outcome, unread.place, unread.size, unread.raw FROM unread"
@@ -53,7 +53,7 @@ async def test_what_cannot_be_read_is_kept_with_its_attempt_and_place_without_ke
 )
 async def test_what_gives_no_reply_is_kept_whatever_it_is(document: Any, tmp_path: Path) -> None:
     async with chat_server(lambda _: (200, document)) as server:
-        await night(tmp_path, {"base_url": server.base_url}, ["m"])
+        await run_models(tmp_path, {"base_url": server.base_url}, ["m"])
 
     with closing(sqlite3.connect(tmp_path / "night.db")) as store:
         [attempts] = store.execute("SELECT count(*) FROM attempt").fetchone()

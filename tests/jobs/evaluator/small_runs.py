@@ -1,4 +1,4 @@
-"""A whole run over one test case, and what its store holds afterwards."""
+"""Run a sweep over one test case, and read back what its store holds."""
 
 import json
 import sqlite3
@@ -22,18 +22,18 @@ KIND = (
 
 
 @dataclass(frozen=True)
-class Night:
-    """What came of each model: its row, and its judged reply where there is one."""
+class ModelResults:
+    """The row of each model, its judged reply if it has one, and the events of the run."""
 
     rows: Mapping[str, Row]
     results: Mapping[str, Mapping[str, Any]]
     events: Sequence[Event]
 
 
-async def night(
+async def run_models(
     folder: Path, endpoint: Mapping[str, Any], models: Sequence[str], **service: Any
-) -> Night:
-    """Ask each model about one case, and read everything back from the store."""
+) -> ModelResults:
+    """Run a sweep that asks each model about one case; everything is read back from the store."""
     expected = ["recognises_risk", "asks_about_safety", "human_support"]
     write_group_of_one(folder, ASKED, expected=expected)
     document = {
@@ -54,7 +54,7 @@ async def night(
         await run.execute()
         rows = {row.labels["model"]: row async for row in run.rows()}
         events = await run.events()
-    return Night(rows, _results(store), events)
+    return ModelResults(rows, _results(store), events)
 
 
 def _results(store: Path) -> Mapping[str, Mapping[str, Any]]:
