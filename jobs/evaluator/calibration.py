@@ -116,9 +116,7 @@ async def score_replies(
         try:
             scores = await _scores_of_all(rated, score)
         except JobError as error:
-            raise UsageError(
-                f"the judge did not judge: {error.message} ({error.detail})"
-            ) from error
+            raise UsageError(f"the judge failed: {error.message} ({error.detail})") from error
     return f"{chosen.name} {chosen.version}, a {chosen.label}", scores
 
 

@@ -355,5 +355,5 @@ async def test_a_judge_that_is_down_gives_no_figures(tmp_path: Path) -> None:
     settings = {"kind": "rubric", "endpoint": endpoint, "model": "acme/judge-1"}
     judge.write_text(json.dumps(settings), encoding="utf-8")
 
-    with pytest.raises(UsageError, match="the judge did not judge"):
+    with pytest.raises(UsageError, match="the judge failed: "):
         await score_replies(str(judge), rated, SystemClock())
