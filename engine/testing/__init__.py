@@ -1,7 +1,7 @@
 """For tests of job kinds: a clock that a test moves, a store in memory, and a service that is a script.
 
 clock = FakeClock()
-service = scripted_service(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
+service = ScriptedService(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
 registry = Registry(services={"scripted": service})
 async with open_engine(Memory(), registry=registry, clock=clock) as engine, clock.jumping():
     run = await engine.submit(Sweep.parse({...}, registry=registry))
@@ -18,7 +18,6 @@ from engine.testing.scripted import (
     ScriptedService,
     Start,
     scored,
-    scripted_service,
 )
 
 __all__ = [
@@ -31,5 +30,4 @@ __all__ = [
     "ScriptedService",
     "Start",
     "scored",
-    "scripted_service",
 ]

@@ -176,7 +176,7 @@ class ScriptedSettings(ServiceSettings):
 
 
 class ScriptedService(Service):
-    """A service whose answers are a function of the job, to put into a Registry.
+    """A service whose attempts end as `script` says: with the answer or the error that it returns.
 
     It has one job kind, an instance of `kind`. `allotment` is the quota that it reports, less what its
     answers have cost; with one, its jobs use quota. `groups` are those that `groups: all` stands for. Each
@@ -218,18 +218,3 @@ class ScriptedService(Service):
             return None
         used = self.allotment.used + client.tests
         return Allotment(used=used, allotted=self.allotment.allotted)
-
-
-def scripted_service(
-    script: Script,
-    *,
-    kind: type[ScriptedKind] = ScriptedKind,
-    allotment: Allotment | None = None,
-    groups: Sequence[str] = (),
-    takes_s: float = 0.0,
-) -> ScriptedService:
-    """Make a service whose attempts end as `script` says: with the answer or the error that it returns.
-
-    See `ScriptedService` for the parameters.
-    """
-    return ScriptedService(script, kind=kind, allotment=allotment, groups=groups, takes_s=takes_s)

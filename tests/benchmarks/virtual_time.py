@@ -13,12 +13,12 @@ import time
 import anyio
 
 from engine import Registry, Sweep, open_engine
-from engine.testing import FakeClock, Memory, scored, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService, scored
 
 
 async def measure(jobs: int) -> None:
     """Run so many jobs in virtual time."""
-    service, clock = scripted_service(lambda _: scored(0.2, 0.9)), FakeClock()
+    service, clock = ScriptedService(lambda _: scored(0.2, 0.9)), FakeClock()
     registry = Registry(services={"scripted": service})
     sweep = Sweep.parse(
         {

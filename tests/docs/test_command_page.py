@@ -6,7 +6,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from engine.kinds import Answer, Job, Permanent
-from engine.testing import scripted_service
+from engine.testing import ScriptedService
 from tests.docs.pages import blocks
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.launcher.processes import Launcher
@@ -33,7 +33,7 @@ async def test_the_command_is_listed_and_prints_the_runs_with_failed_jobs(
     offered = tomllib.loads(project)["project"]["entry-points"]["nightsweep.commands"]
     lines = [f"{name} = {place}" for name, place in offered.items()]
     (info / "entry_points.txt").write_text("\n".join(["[nightsweep.commands]", *lines, ""]))
-    service = scripted_service(bad_at_times)
+    service = ScriptedService(bad_at_times)
     async with opened(tmp_path / "nightsweep.db", service) as engine:
         await finished(engine, sweep(service, models=["good", "bad"]))
 

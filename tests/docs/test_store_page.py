@@ -13,7 +13,7 @@ import pytest
 from engine import Registry, Row, Sweep, open_engine
 from engine.kinds import Answer, Job, Permanent
 from engine.store.schema import metadata
-from engine.testing import scored, scripted_service
+from engine.testing import ScriptedService, scored
 from tests.docs.pages import blocks
 from tests.paths import ROOT
 from tests.patience import PATIENCE_S
@@ -28,7 +28,7 @@ def _script(job: Job) -> Answer | Exception:
 
 
 async def _night(path: Path) -> list[Row]:
-    registry = Registry(services={"scripted": scripted_service(_script)})
+    registry = Registry(services={"scripted": ScriptedService(_script)})
     sweep = Sweep.parse(
         {
             "name": "night",

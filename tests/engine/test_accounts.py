@@ -14,7 +14,7 @@ from engine.kinds import Allotment
 from engine.limits import bucket_of
 from engine.report.words import requests_line
 from engine.store import Bucket
-from engine.testing import FakeClock, ScriptedService, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, good, most_in_a_minute, opened, starts, sweep
 from tests.engine.store.scenes import rows
 
@@ -56,7 +56,7 @@ async def test_one_key_has_one_rate_whatever_it_and_its_address_are_called(
     monkeypatch.setenv("K2", KEY)
     (tmp_path / "key").write_text(f"{KEY}\n")
     (tmp_path / ".env").write_text(f"K='{KEY}'\n")
-    shared = scripted_service(good)
+    shared = ScriptedService(good)
     one = named(shared, "http://localhost:9/v1", "env:K")
     other = named(shared, address, reference.format(folder=tmp_path))
     path = tmp_path / "store.db"
@@ -76,7 +76,7 @@ async def test_two_keys_at_one_address_have_a_rate_each(
 ) -> None:
     monkeypatch.setenv("K", KEY)
     monkeypatch.setenv("K2", KEY.upper())
-    shared = scripted_service(good)
+    shared = ScriptedService(good)
 
     async with clock.jumping(), anyio.create_task_group() as tasks:
         for reference in ("env:K", "env:K2"):
@@ -97,7 +97,7 @@ async def test_what_an_older_version_kept_of_an_account_holds_after_an_upgrade(
 ) -> None:
     monkeypatch.setenv("K", KEY)
     # Each answer costs two tests: what is left is enough for one more.
-    shared = scripted_service(good, allotment=Allotment(used=0, allotted=202))
+    shared = ScriptedService(good, allotment=Allotment(used=0, allotted=202))
     service = named(shared, "http://127.0.0.1:9/v1", "env:K")
     path = tmp_path / "store.db"
 
@@ -129,7 +129,7 @@ def name_as_before(path: Path, told: str, *, held_until: float) -> None:
 async def test_a_rate_that_another_process_was_given_is_told_and_counts_in_the_time_left(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service, path = scripted_service(good), tmp_path / "store.db"
+    service, path = ScriptedService(good), tmp_path / "store.db"
     limits = {"rate_per_min": 10 * RATE}
 
     async with opened(path, service, clock) as engine:

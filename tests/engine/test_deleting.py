@@ -9,12 +9,12 @@ import pytest
 
 from engine import Engine, RunState, UsageError
 from engine.store.queries import parts, results
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import finished, good, opened, sweep
 
 
 async def test_a_deleted_run_is_gone_and_its_name_is_free(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, models=["a", "b"]))
 
@@ -35,7 +35,7 @@ async def test_a_run_whose_deletion_was_cut_short_is_no_run_any_more_and_pruning
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "PART", 1)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         wanted = sweep(service, models=["a", "b", "c"])
         run, _ = await finished(engine, wanted)
@@ -66,7 +66,7 @@ async def test_a_run_whose_deletion_was_cut_short_is_no_run_any_more_and_pruning
 
 
 async def test_a_run_that_somebody_else_may_work_on_is_not_deleted(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service) as engine,
         opened(tmp_path / "store.db", service) as other,
@@ -87,7 +87,7 @@ async def test_a_run_that_somebody_else_may_work_on_is_not_deleted(tmp_path: Pat
 async def test_a_run_that_nobody_works_on_any_more_is_deleted_whatever_its_state(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         await engine.submit(sweep(service))
     async with opened(tmp_path / "store.db", service) as engine:
@@ -112,7 +112,7 @@ async def test_a_process_that_works_on_a_run_ends_once_another_has_cancelled_and
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parts, "PART", 1)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service, clock) as engine,
         opened(tmp_path / "store.db", service, clock) as other,
@@ -143,7 +143,7 @@ async def test_reading_the_rows_of_a_run_that_is_deleted_meanwhile_says_so(
 ) -> None:
     monkeypatch.setattr(parts, "PART", 1)
     monkeypatch.setattr(results, "_PAGE", 1)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         run, _ = await finished(engine, sweep(service, models=["a", "b", "c"]))
         rows = run.rows()
@@ -159,7 +159,7 @@ async def test_who_deletes_a_run_that_another_deletes_at_the_same_time_finds_it_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "PART", 1)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service) as engine,
         opened(tmp_path / "store.db", service) as other,

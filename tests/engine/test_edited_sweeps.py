@@ -9,7 +9,7 @@ import pytest
 from engine import Row, Run, RunState, Status
 from engine.core.policy import UnansweredRule
 from engine.kinds import Answer, Job, Measurement, Permanent
-from engine.testing import ScriptedService, scored, scripted_service
+from engine.testing import ScriptedService, scored
 from tests.engine.scenes import finished, opened, sweep
 
 SCORES = (0.2, 0.4, 0.6, 0.9)
@@ -76,7 +76,7 @@ FIRST: dict[str, Any] = {
 async def test_rows_are_what_the_sweep_asks_now_and_the_rest_can_be_had(
     tmp_path: Path, change: dict[str, Any], kept: list[tuple[Any, ...]]
 ) -> None:
-    service = scripted_service(at_its_threshold)
+    service = ScriptedService(at_its_threshold)
 
     rows, past, status = await edited(tmp_path / "store.db", service, FIRST, {**FIRST, **change})
 
@@ -93,7 +93,7 @@ async def test_rows_are_what_the_sweep_asks_now_and_the_rest_can_be_had(
 async def test_a_sweep_that_is_edited_back_and_forth_asks_for_what_it_did_at_first(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(at_its_threshold)
+    service = ScriptedService(at_its_threshold)
     between = {"models": ["b"], "matrix": {"thresholds": [0.5, 0.9]}, "repeats": 1}
 
     rows, past, status = await edited(tmp_path / "store.db", service, FIRST, between, FIRST)
@@ -110,7 +110,7 @@ async def test_a_removed_cell_that_has_failed_is_put_back_by_no_retry(tmp_path: 
         is_good = job.labels["model"] == "a"
         return at_its_threshold(job) if is_good else Permanent("HTTP 404", status=404)
 
-    service = scripted_service(answered)
+    service = ScriptedService(answered)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, models=["a", "b"]))
@@ -137,7 +137,7 @@ async def test_a_prompt_that_is_renamed_is_renamed_in_the_rows_and_not_asked_aga
     def by_prompt(job: Job) -> Answer:
         return scored(0.2 if job.parameters["prompt"] == "Be kind." else 0.9)
 
-    service = scripted_service(by_prompt)
+    service = ScriptedService(by_prompt)
     first = named(one="Be kind.", two="Be brief.")
     swapped = named(two="Be kind.", one="Be brief.")
     # Answered by the job of a higher threshold, which is not its own.
@@ -160,7 +160,7 @@ async def test_a_prompt_that_is_renamed_is_renamed_in_the_rows_and_not_asked_aga
 
 
 async def test_two_texts_of_one_name_are_told_apart_by_their_digests(tmp_path: Path) -> None:
-    service = scripted_service(at_its_threshold)
+    service = ScriptedService(at_its_threshold)
 
     rows, past, _ = await edited(
         tmp_path / "store.db", service, named(bare="Be kind."), named(bare="Be brief.")
@@ -196,7 +196,7 @@ def with_gaps(job: Job) -> Answer:
 async def test_a_status_counts_each_test_once_as_the_rows_of_its_threshold_say(
     tmp_path: Path, rule: UnansweredRule, thresholds: list[float]
 ) -> None:
-    service = scripted_service(with_gaps)
+    service = ScriptedService(with_gaps)
     models = ["whole", "one gap", "three gaps", "no scores"]
     first = {"models": models, "matrix": {"thresholds": [0.3, 0.5, 0.7]}}
     counting = {"unanswered": str(rule), "max_unanswered": 0.3}

@@ -15,7 +15,7 @@ from engine.core.status import Held, TakenOver
 from engine.kinds import Answer, Job, Permanent
 from engine.report.plans import plan_lines
 from engine.results.coverage import CountedRows
-from engine.testing import FakeClock, scored, scripted_service
+from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 LEVELS = [0.3, 0.5, 0.7]
@@ -58,7 +58,7 @@ def held(plan: Plan) -> Held:
 def test_what_a_plan_says_is_left_is_what_a_run_asks(
     script: list[tuple[str, dict[str, Any], str, bool, bool]],
 ) -> None:
-    service = scripted_service(answer)
+    service = ScriptedService(answer)
 
     def wanted(name: str, axes: dict[str, Any], fold: str, reuse: bool) -> Sweep:
         more = {key: value for key, value in axes.items() if key == "thresholds"}
@@ -106,7 +106,7 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
 
 
 async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     limits = {"rate_per_min": 6, "max_in_flight": 4}
     clock = FakeClock(NOW)
     async with opened(tmp_path / "store.db", service, clock) as engine:
@@ -137,7 +137,7 @@ async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Pa
 
 
 async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None:
-    base, elsewhere = scripted_service(good), scripted_service(good)
+    base, elsewhere = ScriptedService(good), ScriptedService(good)
     elsewhere.identity = "elsewhere"
     async with opened(tmp_path / "store.db", base, FakeClock(NOW)) as engine:
         await finished(engine, sweep(base))
@@ -150,7 +150,7 @@ async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None
 
 
 async def test_a_plan_a_status_and_the_rows_count_the_same_cells(tmp_path: Path) -> None:
-    service = scripted_service(answer)
+    service = ScriptedService(answer)
     asked = sweep(service, models=["a", "failing", "b"], repeats=2)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, asked)

@@ -12,7 +12,7 @@ import pytest
 
 from engine import IdentityChanged, Run, RunState, Source, UsageError
 from engine.core.provenance import Fact
-from engine.testing import ScriptedKind, ScriptedService, scripted_service
+from engine.testing import ScriptedKind, ScriptedService
 from tests.engine.scenes import events, finished, good, opened, sweep
 
 
@@ -34,7 +34,7 @@ class Decided(ScriptedKind):
 
 def decided(**changed: Any) -> ScriptedService:
     """A service of that kind, as another version of its files and code has it."""
-    return scripted_service(good, kind=type("Changed", (Decided,), changed))
+    return ScriptedService(good, kind=type("Changed", (Decided,), changed))
 
 
 OLD_CASES = {"any": "1", "other": "1"}
@@ -280,7 +280,7 @@ async def test_where_nothing_but_the_service_decides_an_earlier_run_goes_on_with
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "store.db"
-    service = scripted_service(good)
+    service = ScriptedService(good)
     await interrupted(path, service)
     forgotten(path)
 
@@ -306,7 +306,7 @@ async def test_a_sweep_of_another_evaluation_cannot_be_accepted(tmp_path: Path) 
     class Other(Decided):
         name = "other"
 
-    service = scripted_service(good, kind=Other)
+    service = ScriptedService(good, kind=Other)
     async with opened(path, service) as engine:
         with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has other"):
             await engine.submit(sweep(service, evaluation="other"), accept=True)

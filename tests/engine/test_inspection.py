@@ -11,7 +11,7 @@ from engine import EventFilter, JobFilter, Run, UsageError
 from engine.core.states import AttemptOutcome, State
 from engine.kinds import Answer, Job, Permanent, Transient
 from engine.store.queries import inspection as queries
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 refused: list[object] = []
@@ -32,7 +32,7 @@ async def numbers(run: Run, wanted: JobFilter | None = None) -> list[int]:
 
 
 async def test_jobs_are_found_by_state_label_and_kind_of_error(tmp_path: Path) -> None:
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["a/good", "b/good", "broken"], repeats=2)
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -63,7 +63,7 @@ async def test_few_and_many_jobs_of_a_state_are_listed_in_the_order_of_the_file(
 ) -> None:
     monkeypatch.setattr(queries, "_FEW", few)
     monkeypatch.setattr(queries, "_PAGE", 2)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, models=["c", "a", "b"], repeats=2)
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -77,7 +77,7 @@ async def test_few_and_many_jobs_of_a_state_are_listed_in_the_order_of_the_file(
 
 
 async def test_jobs_without_an_error_are_not_read_when_one_is_asked_for(tmp_path: Path) -> None:
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["good", "broken"], repeats=2)
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -92,7 +92,7 @@ async def test_jobs_without_an_error_are_not_read_when_one_is_asked_for(tmp_path
 
 
 async def test_a_threshold_finds_the_job_that_answers_it(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, matrix={"thresholds": [0.3, 0.5]})
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -105,7 +105,7 @@ async def test_a_threshold_finds_the_job_that_answers_it(tmp_path: Path) -> None
 
 
 async def test_a_job_tells_its_parameters_attempts_and_answer(tmp_path: Path) -> None:
-    service = scripted_service(script)
+    service = ScriptedService(script)
 
     async with opened(tmp_path / "store.db", service) as engine:
         run, _ = await finished(engine, sweep(service, models=["busy"]))
@@ -130,7 +130,7 @@ async def test_a_job_tells_its_parameters_attempts_and_answer(tmp_path: Path) ->
 
 
 async def test_what_could_not_be_read_is_told_with_its_attempt(tmp_path: Path) -> None:
-    service = scripted_service(lambda _: Permanent("the answer is not JSON", status=200))
+    service = ScriptedService(lambda _: Permanent("the answer is not JSON", status=200))
 
     async with opened(tmp_path / "store.db", service) as engine:
         run, _ = await finished(engine, sweep(service))
@@ -149,7 +149,7 @@ async def test_what_could_not_be_read_is_told_with_its_attempt(tmp_path: Path) -
 
 async def test_an_answer_in_a_side_file_is_told(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
-    service = scripted_service(lambda _: Permanent("gone"))
+    service = ScriptedService(lambda _: Permanent("gone"))
 
     async with opened(store, service) as engine:
         run, _ = await finished(engine, sweep(service))
@@ -181,7 +181,7 @@ async def test_an_answer_in_a_side_file_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_name_of_no_job_or_of_several_is_refused(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         first, _ = await finished(engine, sweep(service))
@@ -196,7 +196,7 @@ async def test_a_name_of_no_job_or_of_several_is_refused(tmp_path: Path) -> None
 
 
 async def test_events_are_found_by_kind_lane_and_time(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     clock = FakeClock(NOW)
 
     async with opened(tmp_path / "store.db", service, clock) as engine:
@@ -235,7 +235,7 @@ async def test_events_are_followed_until_the_run_has_ended(tmp_path: Path) -> No
         started.set()
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     messages: list[str] = []
 
     async with opened(tmp_path / "store.db", service) as engine:

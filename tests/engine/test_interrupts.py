@@ -15,10 +15,10 @@ SCRIPT = """
 import asyncio, signal, sys
 import anyio
 from tests.engine.scenes import good, opened, sweep
-from engine.testing import scripted_service
+from engine.testing import ScriptedService
 
 async def main():
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(sys.argv[1], service) as engine:
         run = await engine.submit(sweep(service, repeats=3))
         service.recording.hold()
@@ -27,7 +27,7 @@ async def main():
             await run.execute()
 
 async def alone():
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(sys.argv[1], service) as engine:
         run = await engine.submit(sweep(service, repeats=3))
         service.recording.hold()

@@ -21,7 +21,7 @@ from engine.report.words import status_lines
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import Lanes
 from engine.store.queries import workers
-from engine.testing import FakeClock, Recording, ScriptedService, scripted_service
+from engine.testing import FakeClock, Recording, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
@@ -122,7 +122,7 @@ def test_there_is_a_way_to_wait_for_each_reason() -> None:
 async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
     tmp_path: Path, clock: FakeClock, why: WaitReason
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     of = sweep(service, repeats=3, limits={"max_in_flight": 1})
     store = tmp_path / "store.db"
@@ -154,7 +154,7 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
 async def test_a_process_that_only_looks_says_when_the_window_opens(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, limits={"window": "22:00-23:00", "timezone": "UTC"})
     store = tmp_path / "store.db"
 
@@ -179,7 +179,7 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
 async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     class SlowGate(HealthGate):
         settings_model = GateSettings
@@ -210,7 +210,7 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
 async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_here(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=600.0))
+    service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=600.0))
     store = tmp_path / "store.db"
 
     async with (
@@ -239,7 +239,7 @@ async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_her
 
 
 async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     store = tmp_path / "store.db"
 
     async with opened(store, service) as other:
@@ -258,7 +258,7 @@ async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Pat
 async def test_a_run_that_has_stopped_is_unattended_while_another_run_is_executed(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=600.0))
+    service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=600.0))
     store = tmp_path / "store.db"
 
     async with (
@@ -310,7 +310,7 @@ async def test_a_run_is_attended_while_its_service_is_asked_for_its_quota(
 async def test_a_process_that_was_stopped_and_given_up_says_again_what_its_lanes_wait_for(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
+    service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
     store = tmp_path / "store.db"
 
     async with (
@@ -340,7 +340,7 @@ async def test_a_process_that_was_stopped_and_given_up_says_again_what_its_lanes
 async def test_a_process_that_was_stopped_is_said_to_be_although_nothing_of_it_is_in_flight(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
+    service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
     store = tmp_path / "store.db"
 
     async with (
@@ -359,7 +359,7 @@ async def test_a_process_that_was_stopped_is_said_to_be_although_nothing_of_it_i
 
 
 async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(sweep(service))

@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 
 from engine import StoreLost
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import good, opened, starts, sweep
 
 NOTICED_S = 2.0
@@ -16,7 +16,7 @@ async def test_executing_raises_that_the_store_was_lost_and_the_next_start_has_w
     tmp_path: Path, clock: FakeClock
 ) -> None:
     store, moved = tmp_path / "store.db", tmp_path / "moved.db"
-    service = scripted_service(good, takes_s=TAKES_S)
+    service = ScriptedService(good, takes_s=TAKES_S)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
     raised: list[StoreLost] = []
     ended_at: list[float] = []

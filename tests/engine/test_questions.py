@@ -9,7 +9,7 @@ import pytest
 
 from engine import Status
 from engine.kinds import Answer, Job, JobContext, Measurement, Transient
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService
 from tests.engine.scenes import opened, sweep
 
 QUESTIONS = 5
@@ -46,7 +46,7 @@ def counted(status: Status) -> tuple[int | None, int | None]:
 async def test_questions_are_counted_from_the_first_reply_and_tell_the_time_left(
     tmp_path: Path, clock: FakeClock, after_s: float, answered: int
 ) -> None:
-    service = scripted_service(all_passed, kind=Asking)
+    service = ScriptedService(all_passed, kind=Asking)
 
     async with opened(tmp_path / "store.db", service, clock) as engine:
         run = await engine.submit(sweep(service, repeats=4, limits={"max_in_flight": 2}))
@@ -73,7 +73,7 @@ async def test_a_job_that_is_tried_again_keeps_its_questions_in_the_count(
     def once_in_vain(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if job.attempt == 1 else all_passed(job)
 
-    service = scripted_service(once_in_vain, kind=Asking)
+    service = ScriptedService(once_in_vain, kind=Asking)
     retry = {"base_delay_s": 60, "max_delay_s": 300}
 
     async with opened(tmp_path / "store.db", service, clock) as engine:
@@ -90,7 +90,7 @@ async def test_a_job_that_is_tried_again_keeps_its_questions_in_the_count(
 async def test_replies_that_are_kept_count_at_once_and_tell_no_speed(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(all_passed, kind=Asking)
+    service = ScriptedService(all_passed, kind=Asking)
 
     async with opened(tmp_path / "store.db", service, clock) as engine:
         run = await engine.submit(sweep(service, repeats=2, limits={"max_in_flight": 1}))
@@ -111,7 +111,7 @@ async def test_replies_that_are_kept_count_at_once_and_tell_no_speed(
 async def test_questions_in_flight_are_known_to_the_process_that_asks_them_alone(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = scripted_service(all_passed, kind=Asking)
+    service = ScriptedService(all_passed, kind=Asking)
     path = tmp_path / "store.db"
 
     async with opened(path, service, clock) as engine:
@@ -129,7 +129,7 @@ async def test_questions_in_flight_are_known_to_the_process_that_asks_them_alone
 
 
 async def test_a_kind_that_does_not_say_how_many_it_asks_has_no_total(tmp_path: Path) -> None:
-    service = scripted_service(all_passed)
+    service = ScriptedService(all_passed)
 
     async with opened(tmp_path / "store.db", service) as engine:
         service.recording.hold()

@@ -6,7 +6,7 @@ import pytest
 
 from engine import Engine, RunState, UsageError
 from engine.kinds import Allotment
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import NOW, events, finished, good, opened, sweep
 
 
@@ -15,7 +15,7 @@ async def names(engine: Engine) -> set[str]:
 
 
 async def test_a_run_keeps_everything_but_its_name(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, models=["a", "b"]))
 
@@ -34,7 +34,7 @@ async def test_a_run_keeps_everything_but_its_name(tmp_path: Path) -> None:
 
 
 async def test_what_a_run_has_used_of_its_own_limits_follows_it(tmp_path: Path) -> None:
-    service = scripted_service(good, allotment=Allotment(used=0, allotted=1_000))
+    service = ScriptedService(good, allotment=Allotment(used=0, allotted=1_000))
     limits = {"requests": 3, "quota": {"tests": 100}}
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, models=["a", "b"], limits=limits))
@@ -54,7 +54,7 @@ async def test_what_a_run_has_used_of_its_own_limits_follows_it(tmp_path: Path) 
 async def test_a_sweep_of_the_old_name_is_a_run_of_its_own_and_reuses_the_answers(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service))
         await engine.rename("scripted", "evening")
@@ -67,7 +67,7 @@ async def test_a_sweep_of_the_old_name_is_a_run_of_its_own_and_reuses_the_answer
 
 
 async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service) as engine,
         opened(tmp_path / "store.db", service) as other,
@@ -97,7 +97,7 @@ async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> No
 async def test_a_name_that_cannot_be_given_is_refused(
     tmp_path: Path, old: str, new: str, problem: str
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service))
         await finished(engine, sweep(service, name="other"))

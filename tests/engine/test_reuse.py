@@ -12,7 +12,7 @@ from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
 from engine.results.coverage import CountedRows
 from engine.results.rows import OUTDATED
-from engine.testing import FakeClock, scored, scripted_service
+from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 
@@ -52,7 +52,7 @@ def said(status: Status) -> str:
 
 
 async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         _, first = await finished(engine, sweep(service, repeats=2))
         await _later(engine)
@@ -73,7 +73,7 @@ async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: P
 async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     wanted = sweep(service, repeats=2, limits={"requests": 1})
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, wanted)
@@ -88,7 +88,7 @@ async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
-    service = scripted_service(good)
+    service = ScriptedService(good)
     clock = FakeClock(NOW)
     async with opened(tmp_path / "store.db", service, clock) as engine:
         await finished(engine, sweep(service, repeats=2))
@@ -111,7 +111,7 @@ async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
 
 async def test_a_fresh_run_asks_everything_again_and_takes_nothing_over(tmp_path: Path) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     wanted = sweep(service, repeats=2, name="again")
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, repeats=2))
@@ -133,7 +133,7 @@ async def test_a_fresh_run_asks_everything_again_and_takes_nothing_over(tmp_path
 
 async def test_a_fresh_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     wanted = sweep(service, repeats=3, limits={"max_in_flight": 1})
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, wanted)
@@ -152,7 +152,7 @@ async def test_a_fresh_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: P
 
 async def test_rows_of_a_fresh_run_add_up_to_its_status_at_every_step(tmp_path: Path) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     wanted = sweep(service, repeats=3, limits={"max_in_flight": 1})
     agree: list[tuple[int, int, int]] = []
 
@@ -191,7 +191,7 @@ async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and
     tmp_path: Path,
 ) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service))
         await _later(engine)
@@ -206,7 +206,7 @@ async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and
 async def test_what_others_took_over_stays_as_it_is_when_its_run_is_asked_afresh(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(Asked())
+    service = ScriptedService(Asked())
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service))
         other, _ = await finished(engine, sweep(service, name="other"))
@@ -223,7 +223,7 @@ async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_ar
     tmp_path: Path,
 ) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     both, one = sweep(service, models=["a", "b"]), sweep(service, models=["a"])
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, both)
@@ -238,7 +238,7 @@ async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_ar
 
 async def test_a_run_that_is_worked_on_is_not_asked_afresh(tmp_path: Path) -> None:
     asked = Asked()
-    service = scripted_service(asked)
+    service = ScriptedService(asked)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run = await engine.submit(sweep(service))
         refusals: list[str] = []

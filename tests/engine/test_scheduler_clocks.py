@@ -5,7 +5,7 @@ import pytest
 
 from engine import Settings
 from engine.kinds import Allotment, Answer, Job, RateLimited, Transient
-from engine.testing import FakeClock, Memory, ScriptedService, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -50,7 +50,7 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
     def script(job: Job) -> Answer | Exception:
         return good(job) if after.now() > NOW - 5 * HOURS else error
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     more = {"repeats": 3, "retry": {"base_delay_s": 300.0, "max_delay_s": 300.0}}
     await stopped_after(10.0, memory, service, before, **more)
     sent = len(service.recording.started)
@@ -74,7 +74,7 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
 
 
 async def test_a_clock_that_was_set_back_is_followed_once() -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: RateLimited("too many requests", status=429, retry_after_s=600.0)
     )
     memory = Memory()
@@ -91,7 +91,7 @@ async def test_a_clock_that_was_set_back_is_followed_once() -> None:
 async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_sessions(
     back_s: float,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     memory = Memory()
     more = {"repeats": 100, "limits": {"rate_per_min": 20}}
     before, after = FakeClock(NOW), FakeClock(NOW + 70.0 - back_s)
@@ -108,7 +108,7 @@ async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_session
 
 
 async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again() -> None:
-    service = scripted_service(good, allotment=Allotment(used=0, allotted=100))
+    service = ScriptedService(good, allotment=Allotment(used=0, allotted=100))
     memory = Memory()
     async with opened(memory, service, FakeClock(NOW)) as engine:
         _, ahead = await finished(engine, sweep(service, repeats=10))
@@ -123,7 +123,7 @@ async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again()
 
 async def test_a_machine_that_slept_looks_at_once_at_what_is_due() -> None:
     clock = FakeClock(NOW)
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: (
             good(job)
             if clock.now() > NOW + 1000.0

@@ -19,7 +19,7 @@ from engine.kinds import (
     Transient,
     Unauthorized,
 )
-from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
@@ -42,7 +42,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
             return RateLimited("too many requests", status=429, retry_after_s=120.0)
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(
         service,
         models=["limited", "free"],
@@ -67,7 +67,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
 
 async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(clock: FakeClock) -> None:
     storm_s = 600.0
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: (
             RateLimited("too many requests", status=429)
             if clock.now() < NOW + storm_s
@@ -99,7 +99,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if job.labels["model"] == "broken" else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(
         service,
         models=["broken", "sound"],
@@ -129,7 +129,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
 
 async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(clock: FakeClock) -> None:
     # The transaction that settles an attempt claims the next one, too.
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: Transient("HTTP 500", status=500) if job.attempt < 4 else good(job)
     )
     retry = {"base_delay_s": 1e-9, "max_delay_s": 1e-9}
@@ -147,7 +147,7 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(clock: Fake
 
 
 async def test_a_job_that_fails_says_what_the_service_said() -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: Permanent("HTTP 404", status=404, detail="Test case group not found: xyz")
     )
 
@@ -169,7 +169,7 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(clock: FakeClock
             return Unauthorized("the key is refused", status=401, detail="Invalid API key")
         return good(job)
 
-    service = scripted_service(script, takes_s=1.0)
+    service = ScriptedService(script, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=200, limits={"rate_per_min": 600})
 
     async with (
@@ -201,7 +201,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(clock: 
             return QuotaExceeded("quota_exceeded", status=403, detail="monthly quota is used up")
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
@@ -233,7 +233,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
             return OutOfCredit("the account has no credit left", detail="Top up, please")
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["empty", "full"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
@@ -267,7 +267,7 @@ async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself
             return OutOfCredit("no credit", status=402)
         return QuotaExceeded("no tests left", status=403)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["empty", "short"])
 
     async with (
@@ -289,7 +289,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
             return Permanent("HTTP 422", status=422, detail=f"case {job.repeat}")
         return good(job)
 
-    service = scripted_service(script, takes_s=0.5)
+    service = ScriptedService(script, takes_s=0.5)
     of = sweep(
         service,
         models=["poisoned", "sound"],
@@ -316,7 +316,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
 
 
 async def test_a_lane_that_works_again_is_no_longer_probed(clock: FakeClock) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: Transient("HTTP 500", status=500) if clock.now() < NOW + 120 else good(job)
     )
     of = sweep(service, repeats=100, retry={"attempts": 100, "max_delay_s": 300})
@@ -339,7 +339,7 @@ async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
     def script(job: Job) -> Answer | Exception:
         return ZeroDivisionError("division by zero") if job.repeat == 2 else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
 
     async with opened(Memory(), service) as engine:
         run, status = await finished(engine, sweep(service, repeats=5))
@@ -370,7 +370,7 @@ async def test_an_attempt_ends_at_its_deadline_and_is_tried_again() -> None:
                 await anyio.sleep_forever()
             return await super().run(job, client, context)
 
-    service = scripted_service(good, kind=Hanging)
+    service = ScriptedService(good, kind=Hanging)
     of = sweep(service, retry={"attempts": 2, "base_delay_s": 0.01})
 
     async with opened(Memory(), service) as engine:

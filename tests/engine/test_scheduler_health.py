@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from engine import Run, RunState, Status, StopReason
 from engine.core.runs import WaitReason
 from engine.kinds import Answer, Clock, Health, HealthGate, Job, Transient, Unhealthy
-from engine.testing import FakeClock, Memory, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -54,7 +54,7 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens() -> None:
         seen.append(len(starts(service, lane)))
         return WELL
 
-    service = scripted_service(good)
+    service = ScriptedService(good)
     gate = ScriptedGate(script)
 
     async with opened(Memory(), service, gate=gate) as engine:
@@ -67,7 +67,7 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens() -> None:
 
 
 async def test_questions_about_health_count_among_the_requests_of_a_cap(clock: FakeClock) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     gate = ScriptedGate(lambda lane, now: WELL)
     of = sweep(service, models=["a", "b"], repeats=30, gate=gate, limits={"requests": 5})
 
@@ -88,7 +88,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
     clock: FakeClock,
 ) -> None:
     well_at = NOW + 1800.0
-    service = scripted_service(good, takes_s=60.0)
+    service = ScriptedService(good, takes_s=60.0)
     gate = ScriptedGate(
         lambda lane, now: (
             Health(healthy=False, message="it says nothing")
@@ -115,7 +115,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
 
 
 async def test_a_run_whose_models_stay_sick_ends_and_says_so(clock: FakeClock) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     def script(lane: str, now: float) -> Health:
         if lane == "broken":
@@ -142,7 +142,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(clock: FakeClock) -
 
 async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=60.0)
+    service = ScriptedService(good, takes_s=60.0)
     gate = ScriptedGate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
     limits = {"max_in_flight": 1, "rate_per_min": 60}
     of = sweep(service, models=["sick", "well"], repeats=10, gate=gate, limits=limits)
@@ -178,7 +178,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if clock.now() < NOW + 400.0 else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     gate = ScriptedGate(lambda lane, now: WELL)
     of = sweep(service, repeats=100, gate=gate, retry={"attempts": 100})
 
@@ -203,7 +203,7 @@ async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_not
         is_sick = job.labels["model"] == "a" and NOW + 5.0 <= clock.now() < NOW + 300.0
         return Unhealthy("the target is gone") if is_sick else good(job)
 
-    service = scripted_service(script, takes_s=1.0)
+    service = ScriptedService(script, takes_s=1.0)
     gate = ScriptedGate(
         lambda lane, now: Health(healthy=not NOW + 5.0 <= now < NOW + 300.0, message="gone")
     )

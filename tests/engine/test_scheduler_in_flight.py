@@ -15,7 +15,7 @@ from engine.core.runs import WaitReason
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store.changes.queue import QueueChanges
-from engine.testing import FakeClock, Memory, Recording, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, Recording, ScriptedKind, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 
@@ -43,7 +43,7 @@ def counting() -> type[Counting]:
 async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
     clock: FakeClock, counting: type[Counting]
 ) -> None:
-    service = scripted_service(good, kind=counting, takes_s=1.0)
+    service = ScriptedService(good, kind=counting, takes_s=1.0)
     limits = {"max_in_flight": 6, "models": {"one": {"max_in_flight": 1}}}
     of = sweep(service, models=["one", "two", "three"], repeats=40, limits=limits)
 
@@ -62,7 +62,7 @@ async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
 
 async def test_two_engines_on_one_store_share_the_slots(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=3.0)
+    service = ScriptedService(good, takes_s=3.0)
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
     most_later = 0
 
@@ -93,7 +93,7 @@ async def test_two_engines_on_one_store_share_the_slots(clock: FakeClock) -> Non
 async def test_lanes_get_fair_shares_of_the_slots(
     clock: FakeClock, counting: type[Counting]
 ) -> None:
-    service = scripted_service(good, kind=counting, takes_s=1.0)
+    service = ScriptedService(good, kind=counting, takes_s=1.0)
     of = sweep(service, models=["a", "b", "c", "d"], repeats=100, limits={"max_in_flight": 10})
 
     async with (
@@ -111,7 +111,7 @@ async def test_lanes_get_fair_shares_of_the_slots(
 
 
 async def test_a_single_slot_goes_round_between_lanes(clock: FakeClock) -> None:
-    service = scripted_service(good, takes_s=1.0)
+    service = ScriptedService(good, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 1})
 
     async with (
@@ -139,7 +139,7 @@ async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
         is_too_much = clock.now() < NOW + 60.0 and service.recording.in_flight > 4
         return error if is_too_much else good(_)
 
-    service = scripted_service(script, takes_s=4.0)
+    service = ScriptedService(script, takes_s=4.0)
     of = sweep(
         service,
         repeats=800,
@@ -171,7 +171,7 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
             client.takes_s = 0.5 if clock.now() < NOW + 10.0 else 600.0
             return await super().run(job, client, context)
 
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: (
             RateLimited("too many requests", status=429, retry_after_s=3.0)
             if clock.now() < NOW + 10.0
@@ -206,7 +206,7 @@ async def test_waiting_costs_no_claims(clock: FakeClock, monkeypatch: pytest.Mon
         return await claim(queue, decide)
 
     monkeypatch.setattr(QueueChanges, "claim", counted)
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: RateLimited("too many requests", status=429, retry_after_s=3000.0)
     )
     of = sweep(service, models=["a", "b"], repeats=50)
@@ -235,7 +235,7 @@ async def test_waiting_costs_no_claims(clock: FakeClock, monkeypatch: pytest.Mon
 
 
 async def test_jobs_that_back_off_are_told_from_those_in_line(clock: FakeClock) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: Transient("HTTP 500", status=500) if job.attempt == 1 else good(job),
         takes_s=10,
     )
@@ -266,7 +266,7 @@ async def test_jobs_that_back_off_are_told_from_those_in_line(clock: FakeClock) 
 async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_wait(
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(lambda _: RateLimited("too many requests", status=429))
+    service = ScriptedService(lambda _: RateLimited("too many requests", status=429))
 
     async with (
         opened(Memory(), service, clock) as engine,
@@ -291,7 +291,7 @@ async def test_full_slots_cost_no_claims(clock: FakeClock, monkeypatch: pytest.M
         return await claim(queue, decide)
 
     monkeypatch.setattr(QueueChanges, "claim", counted)
-    service = scripted_service(good, takes_s=1000.0)
+    service = ScriptedService(good, takes_s=1000.0)
     of = sweep(service, models=["a", "b"], repeats=50, limits={"max_in_flight": 4})
 
     async with (
@@ -321,7 +321,7 @@ async def test_memory_does_not_grow_with_the_number_of_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def peak(jobs: int) -> int:
-        service = scripted_service(good, kind=Trivial)
+        service = ScriptedService(good, kind=Trivial)
         of = sweep(service, models=["a", "b"], repeats=jobs // 2, limits={"max_in_flight": 64})
         async with opened(tmp_path / f"{jobs}.db", service) as engine:
             tracemalloc.start()
@@ -359,7 +359,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
 ) -> None:
     berlin = "Europe/Berlin"
     clock.skip(at(now, berlin) - clock.now())
-    service = scripted_service(good, takes_s=600.0)
+    service = ScriptedService(good, takes_s=600.0)
     limits = {"window": "22:00-07:00", "timezone": berlin, "max_in_flight": 1}
     of = sweep(service, repeats=58, limits=limits)
 
@@ -384,7 +384,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
 
 
 async def test_a_deadline_ends_the_run_with_what_is_in_flight(clock: FakeClock) -> None:
-    service = scripted_service(good, takes_s=50.0)
+    service = ScriptedService(good, takes_s=50.0)
     deadline = datetime.fromtimestamp(NOW + 120.0, UTC).isoformat()
     of = sweep(service, repeats=50, limits={"max_in_flight": 2, "deadline": deadline})
 
@@ -413,7 +413,7 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     end = NOW + 9.8 if "deadline" in limits else NOW + 60.0
     clock.skip(end - 9.8 - clock.now())
     # Slots are 0.18 s apart and claimed in pairs.
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=100, limits={"rate_per_min": 300, **limits})
 
     async with (
@@ -431,7 +431,7 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
 
 
 async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_soon() -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     of = sweep(service, repeats=40, limits={"max_in_flight": 8})
     # Time stands still for the one that was stopped: it looks no more, and its heart does not beat.
@@ -458,7 +458,7 @@ async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_s
 async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_the_others() -> (
     None
 ):
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=300, limits={"rate_per_min": 1200, "max_in_flight": 64})
     stopped, alive = FakeClock(NOW), FakeClock(NOW)
     memory = Memory()
@@ -480,7 +480,7 @@ async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_
 
 
 async def test_processes_that_are_alive_share_the_slots_however_long_their_jobs_take() -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     of = sweep(service, repeats=40, limits={"max_in_flight": 8})
     clock = FakeClock(NOW)

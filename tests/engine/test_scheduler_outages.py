@@ -21,7 +21,7 @@ from engine.kinds import (
     Transient,
     Unreachable,
 )
-from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 HOUR_S = 3600.0
@@ -62,7 +62,7 @@ async def test_an_outage_costs_its_time_and_nothing_else(
     error: JobError, away_s: float, allowed: int, clock: FakeClock
 ) -> None:
     begins, ends = NOW + 25.0, NOW + 25.0 + away_s
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: error if begins <= clock.now() < ends else good(job), takes_s=10.0
     )
     of = sweep(service, repeats=40, limits={"max_in_flight": 4}, retry={"attempts": allowed})
@@ -99,7 +99,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
         is_away[0] = is_away[0] or len(service.recording.started) > 5
         return UNREACHABLE if is_away[0] else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 12})
 
     async with (
@@ -124,7 +124,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
 async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_minutes(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = scripted_service(lambda _: UNREACHABLE)
+    service = ScriptedService(lambda _: UNREACHABLE)
 
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,
@@ -151,7 +151,7 @@ async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is
     clock: FakeClock,
 ) -> None:
     begins, ends = NOW + 100.0, NOW + 3 * HOUR_S
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=10.0
     )
     # One at a time, and the first lane goes first: the second has had no answer when the service goes.
@@ -175,7 +175,7 @@ async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is
 async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_on(
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: BAD_GATEWAY if job.labels["model"] == "gone" else good(job), takes_s=30.0
     )
     of = sweep(service, models=["gone", "sound"], repeats=60, limits={"max_in_flight": 2})
@@ -196,7 +196,7 @@ async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_
 async def test_a_job_that_always_loses_its_connection_fails_while_others_are_answered(
     allowed: int, clock: FakeClock
 ) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: LOST if job.labels["repeat"] == 3 else good(job), takes_s=1.0
     )
     of = sweep(
@@ -218,7 +218,7 @@ async def test_a_job_that_always_loses_its_connection_fails_while_others_are_ans
 
 
 async def test_a_service_that_answers_with_its_own_error_is_not_away(clock: FakeClock) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: UNREACHABLE if clock.now() < NOW + 30.0 else Permanent("HTTP 404", status=404)
     )
 
@@ -237,7 +237,7 @@ async def test_a_service_that_answers_with_its_own_error_is_not_away(clock: Fake
 async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_have_attempts(
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(lambda _: UNREACHABLE)
+    service = ScriptedService(lambda _: UNREACHABLE)
     of = sweep(service, limits={"max_in_flight": 1}, retry={"attempts": 4, "outage_h": 0})
 
     async with (
@@ -256,7 +256,7 @@ async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(clock: 
     # Away from half an hour before the window closes until an hour after it opens again.
     opens = NOW + 24 * HOUR_S
     begins, ends = NOW + 1.5 * HOUR_S, opens + HOUR_S
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=60.0
     )
     of = sweep(
@@ -280,7 +280,7 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault = MachineFault("this machine ran short: raise `ulimit -n`")
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: fault if service.recording.in_flight > 4 else good(job), takes_s=5.0
     )
     of = sweep(service, repeats=100, limits={"max_in_flight": 16}, retry={"attempts": 1})
@@ -304,7 +304,7 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
 
 async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(clock: FakeClock) -> None:
     fault = MachineFault("this machine ran short: its disk is full")
-    service = scripted_service(lambda _: fault)
+    service = ScriptedService(lambda _: fault)
     of = sweep(service, repeats=5, retry={"attempts": 1, "outage_h": 1})
 
     async with (
@@ -336,7 +336,7 @@ async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
     clock: FakeClock,
 ) -> None:
     ends = NOW + 3 * HOUR_S
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: good(job) if clock.now() >= ends else UNREACHABLE, kind=_Asking
     )
 
@@ -352,7 +352,7 @@ async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
 
 
 async def test_a_process_that_only_looks_says_since_when_the_service_is_away() -> None:
-    service = scripted_service(lambda _: UNREACHABLE)
+    service = ScriptedService(lambda _: UNREACHABLE)
     of = sweep(service, repeats=3, retry={"base_delay_s": 0.01})
     store = Memory()
 
@@ -378,7 +378,7 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away() -
 async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(lambda _: UNREACHABLE)
+    service = ScriptedService(lambda _: UNREACHABLE)
 
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,
@@ -398,7 +398,7 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
 ) -> None:
     error = Disconnected("the connection failed")
     error.service_answers = True
-    service = scripted_service(lambda job: error if job.attempt < 3 else good(job))
+    service = ScriptedService(lambda job: error if job.attempt < 3 else good(job))
 
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,
@@ -422,7 +422,7 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
         waits.append(job.waits_out_outages)
         return LOST if job.waits_out_outages else good(job)
 
-    service = scripted_service(script, takes_s=10.0)
+    service = ScriptedService(script, takes_s=10.0)
     of = sweep(service, repeats=8, limits={"max_in_flight": 2})
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,
@@ -447,7 +447,7 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
 )
 async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeClock) -> None:
     begins, ends = NOW + 1.0, NOW + 4.0
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: error if begins <= clock.now() < ends else good(job), takes_s=0.25
     )
     of = sweep(service, repeats=300, limits={"max_in_flight": 32})
@@ -465,7 +465,7 @@ async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeCl
 
 
 async def test_a_batch_that_fails_together_opens_no_breaker(clock: FakeClock) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: LOST if job.attempt == 1 and job.repeat <= 64 else good(job), takes_s=0.25
     )
     of = sweep(service, repeats=128, limits={"max_in_flight": 64})
@@ -485,7 +485,7 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
     clock: FakeClock,
 ) -> None:
     begins, ends = NOW + 2.0, NOW + 4.0
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=0.004
     )
     # Slots are claimed for some time ahead: dozens of jobs wait for theirs when the service goes.
@@ -519,7 +519,7 @@ async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
     error: JobError, clock: FakeClock
 ) -> None:
     ends = NOW + 10.0
-    service = scripted_service(lambda job: error if clock.now() < ends else good(job), takes_s=0.05)
+    service = ScriptedService(lambda job: error if clock.now() < ends else good(job), takes_s=0.05)
     of = sweep(service, repeats=200, limits={"max_in_flight": 16})
 
     async with (

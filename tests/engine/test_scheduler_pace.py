@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from engine.kinds import Answer, Job, RateLimited, Sends
-from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 AT_ONCE = 32
@@ -35,7 +35,7 @@ class Strict:
 async def test_a_strict_service_is_asked_hardly_more_often_than_it_answers(
     clock: FakeClock, says_how_long: bool
 ) -> None:
-    service = scripted_service(Strict(clock, says_how_long=says_how_long), takes_s=0.25)
+    service = ScriptedService(Strict(clock, says_how_long=says_how_long), takes_s=0.25)
     of = sweep(service, repeats=300, limits={"max_in_flight": AT_ONCE})
 
     async with (
@@ -59,7 +59,7 @@ async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
     clock: FakeClock,
 ) -> None:
     strict = Strict(clock, says_how_long=True)
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: strict(job) if job.labels["model"] == "strict" else good(job), takes_s=0.25
     )
     of = sweep(service, models=["strict", "free"], repeats=100, limits={"max_in_flight": AT_ONCE})
@@ -82,7 +82,7 @@ async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(clock: Fake
             return RateLimited("too many requests", status=429, retry_after_s=1.0)
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, repeats=40, limits={"models": {"*": {"rate_per_min": 20}}})
 
     async with (
@@ -110,7 +110,7 @@ async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(clock: 
             return RateLimited("too many requests", status=429, retry_after_s=1.0)
         return good(job)
 
-    service = scripted_service(script, kind=Evaluation, takes_s=20.0)
+    service = ScriptedService(script, kind=Evaluation, takes_s=20.0)
     of = sweep(service, repeats=12, limits={"max_in_flight": 4})
 
     async with (

@@ -31,7 +31,6 @@ from engine.testing import (
     ScriptedKind,
     ScriptedService,
     scored,
-    scripted_service,
 )
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, sweep
 
@@ -47,7 +46,7 @@ def by_group(job: Job) -> Answer:
 
 
 async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first() -> None:
-    service = scripted_service(by_group, allotment=Allotment(used=0, allotted=10_000))
+    service = ScriptedService(by_group, allotment=Allotment(used=0, allotted=10_000))
     of = sweep(service, repeats=10, matrix={"groups": ["small", "large"]})
     service.recording.hold()
 
@@ -68,7 +67,7 @@ async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first() -> Non
 
 
 async def test_never_more_than_the_allotment_is_used(clock: FakeClock) -> None:
-    service = scripted_service(by_group, allotment=Allotment(used=7, allotted=100), takes_s=1.0)
+    service = ScriptedService(by_group, allotment=Allotment(used=7, allotted=100), takes_s=1.0)
     of = sweep(service, repeats=50, matrix={"groups": ["small", "large"]})
 
     async with (
@@ -116,7 +115,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
     in_flight: int,
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         layered, kind=kind, allotment=Allotment(used=0, allotted=3_000), takes_s=30.0
     )
     of = sweep(
@@ -145,7 +144,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
 
 
 async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(clock: FakeClock) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=1_000), takes_s=1.0
     )
     of = sweep(service, repeats=50, limits={"quota": {"tests": 20}})
@@ -165,7 +164,7 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(clock: 
 
 
 async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(clock: FakeClock) -> None:
-    service = scripted_service(good, takes_s=1.0)
+    service = ScriptedService(good, takes_s=1.0)
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, sweep(service, repeats=50, limits={"requests": 7}))
@@ -202,7 +201,7 @@ async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
             return good(job)
         return REFUSALS[refusal]()
 
-    service = scripted_service(script, takes_s=1.0)
+    service = ScriptedService(script, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=60, limits={"requests": 20})
 
     async with (
@@ -225,7 +224,7 @@ async def test_requests_that_never_left_take_nothing_of_the_cap(clock: FakeClock
     def script(job: Job) -> Answer | Exception:
         return good(job) if len(service.recording.started) > 8 else Unreachable("refused")
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, repeats=5, limits={"requests": 5, "max_in_flight": 1})
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
@@ -241,7 +240,7 @@ async def test_a_key_that_was_renewed_is_sent_with_the_next_request_of_the_same_
         is_first = len(service.recording.started) == 1
         return KeyRenewed("HTTP 401", status=401) if is_first else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, sweep(service, retry={"attempts": 1}))
@@ -444,7 +443,7 @@ async def test_requests_without_an_answer_count_as_the_service_says_once_they_ha
     def script(job: Job) -> Answer | Exception:
         return costing(5) if job.labels["group"] == "good" else Transient("HTTP 500", status=500)
 
-    service = scripted_service(script, allotment=Allotment(used=95, allotted=300))
+    service = ScriptedService(script, allotment=Allotment(used=95, allotted=300))
     of = sweep(service, matrix={"groups": ["good", "bad"]})
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
@@ -490,7 +489,7 @@ async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the
     def script(job: Job) -> Answer | Exception:
         return costing(5) if job.attempt > 4 else Transient("HTTP 500", status=500)
 
-    service = scripted_service(script, allotment=Allotment(used=0, allotted=10_000))
+    service = ScriptedService(script, allotment=Allotment(used=0, allotted=10_000))
     of = sweep(service, matrix={"groups": ["any"]}, limits={"quota": {"tests": 300}})
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
@@ -537,7 +536,7 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
 
 async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: costing(2), allotment=Allotment(used=0, allotted=1_000), takes_s=10.0
     )
     older, newer = (
@@ -565,7 +564,7 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(clock: F
         def expected_tests(self, labels: Mapping[str, Any]) -> int:
             return 60
 
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: costing(10), kind=Known, allotment=Allotment(used=0, allotted=100), takes_s=900.0
     )
 
@@ -591,7 +590,7 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(clock: F
 
 async def test_two_engines_on_one_store_share_the_quota(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0
     )
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
@@ -634,7 +633,7 @@ async def test_a_kind_that_is_charged_by_reply_opens_no_test_beyond_the_cap(
             return await super().run(job, client, context)
 
     asked: list[str] = []
-    service = scripted_service(good, kind=Asking, allotment=Allotment(used=0, allotted=1_000))
+    service = ScriptedService(good, kind=Asking, allotment=Allotment(used=0, allotted=1_000))
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
         short, enough = (sweep(service, limits={"quota": {"tests": tests}}) for tests in (3, 5))

@@ -10,7 +10,7 @@ import pytest
 from engine import Sweep
 from engine.kinds import Answer, Job, JobContext
 from engine.store.memory import MemoryDatabase
-from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -53,7 +53,7 @@ async def work_for(
 async def test_nearly_all_of_a_rate_is_used_and_never_more(
     clock: FakeClock, rate: int, minutes: int
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=rate * minutes + 50, limits={"rate_per_min": rate})
 
     # Slots are paced so that those of a minute are used within 54 s of it.
@@ -65,7 +65,7 @@ async def test_nearly_all_of_a_rate_is_used_and_never_more(
 
 async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60})
 
     await work_for(memory, clock, service, of, 145.0)
@@ -76,7 +76,7 @@ async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(clock: FakeClo
 
 
 async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(clock: FakeClock) -> None:
-    service = scripted_service(good, takes_s=47.0)
+    service = ScriptedService(good, takes_s=47.0)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60, "max_in_flight": 64})
 
     async with (
@@ -90,7 +90,7 @@ async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(clock:
 
 
 async def test_the_rates_of_the_key_and_of_each_model_hold_together(clock: FakeClock) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     limits = {"rate_per_min": 60, "models": {"slow/*": {"rate_per_min": 10}}}
     of = sweep(service, models=["slow/a", "slow/b", "free/c"], repeats=300, limits=limits)
 
@@ -104,7 +104,7 @@ async def test_the_rates_of_the_key_and_of_each_model_hold_together(clock: FakeC
 
 
 async def test_a_slow_lane_does_not_hold_up_another(clock: FakeClock) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     limits = {"models": {"slow": {"rate_per_min": 20}}, "max_in_flight": 4}
     of = sweep(service, models=["slow", "fast"], repeats=100, limits=limits)
 
@@ -123,7 +123,7 @@ async def test_a_slow_lane_does_not_hold_up_another(clock: FakeClock) -> None:
 async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     sleep = clock.sleep
     stalls = iter([0.4])
 
@@ -162,7 +162,7 @@ async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_r
         return value
 
     monkeypatch.setattr(MemoryDatabase, "transact", slowly)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=150, limits={"rate_per_min": 30})
 
     async with (
@@ -189,7 +189,7 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
         return value
 
     monkeypatch.setattr(MemoryDatabase, "transact", slowly)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, repeats=40, limits={"rate_per_min": 30})
 
     async with (
@@ -223,7 +223,7 @@ async def test_a_commit_that_takes_long_by_chance_costs_a_high_rate_no_more_than
 
     stalled: list[float] = []
     monkeypatch.setattr(MemoryDatabase, "transact", slowly_once)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     limits = {"rate_per_min": 600, "max_in_flight": 8}
     of = sweep(service, repeats=200, limits=limits)
 
@@ -245,7 +245,7 @@ async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(clock: FakeClock) 
             return await super().run(job, client, context)
 
     calls: list[float] = []
-    service: Any = scripted_service(good, kind=TwoCalls)
+    service: Any = ScriptedService(good, kind=TwoCalls)
 
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,

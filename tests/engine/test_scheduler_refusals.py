@@ -17,7 +17,7 @@ from engine.kinds import (
     Transient,
     Unauthorized,
 )
-from engine.testing import FakeClock, Memory, ScriptedService, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 REFUSED = Unauthorized("the key was refused (401)", status=401)
@@ -117,7 +117,7 @@ async def test_a_quota_that_is_held_but_not_spent_is_waited_for(clock: FakeClock
     def script(job: Job) -> Answer | Exception:
         return EXCEEDED if service.recording.in_flight > 3 else good(job)
 
-    service = scripted_service(script, takes_s=5.0, allotment=Allotment(used=0, allotted=1_000))
+    service = ScriptedService(script, takes_s=5.0, allotment=Allotment(used=0, allotted=1_000))
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
@@ -161,7 +161,7 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
 async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with_words_that_say_so(
     clock: FakeClock,
 ) -> None:
-    service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
+    service = ScriptedService(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"outage_h": 1})
 
     async with (
@@ -184,7 +184,7 @@ async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with
 async def test_a_process_that_only_looks_says_that_a_refusal_is_being_confirmed_until_it_is_over() -> (
     None
 ):
-    service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
+    service = ScriptedService(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
     of = sweep(service, repeats=3, retry={"base_delay_s": 0.01, "max_delay_s": 0.02})
     store = Memory()
 

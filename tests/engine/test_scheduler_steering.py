@@ -5,7 +5,7 @@ import pytest
 
 from engine import Run, RunState, Settings, Status, StopReason
 from engine.kinds import Answer, Job, JobContext, Permanent
-from engine.testing import FakeClock, Memory, Recording, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, Recording, ScriptedKind, ScriptedService
 from tests.engine.scenes import finished, good, opened, starts, sweep
 
 NOTICED_S = 2.0
@@ -35,7 +35,7 @@ async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
     clock: FakeClock,
 ) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=30.0)
+    service = ScriptedService(good, takes_s=30.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
 
     async with (
@@ -66,7 +66,7 @@ async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
 
 async def test_a_cancel_is_noticed_and_keeps_what_is_answered(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=3.0)
+    service = ScriptedService(good, takes_s=3.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
 
     async with (
@@ -99,7 +99,7 @@ async def test_a_retry_by_another_process_is_noticed(clock: FakeClock) -> None:
             return Permanent("HTTP 404", status=404)
         return good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     limits = {"models": {"a": {"rate_per_min": 6}}}
     of = sweep(service, models=["a", "b"], repeats=5, limits=limits)
 
@@ -132,7 +132,7 @@ async def test_a_retry_in_the_same_process_is_noticed_too(clock: FakeClock) -> N
     def script(job: Job) -> Answer | Exception:
         return Permanent("HTTP 404") if job.labels["model"] == "b" and failing else good(job)
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     of = sweep(service, models=["a", "b"], repeats=2, limits={"models": {"a": {"rate_per_min": 1}}})
 
     async with (
@@ -154,7 +154,7 @@ async def test_a_retry_in_the_same_process_is_noticed_too(clock: FakeClock) -> N
 
 async def test_cells_added_by_another_process_are_noticed_and_shared(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=5.0)
+    service = ScriptedService(good, takes_s=5.0)
     limits = {"max_in_flight": 2}
 
     async with (
@@ -183,7 +183,7 @@ async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
     clock: FakeClock,
 ) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=1.0)
+    service = ScriptedService(good, takes_s=1.0)
 
     async with (
         opened(memory, service, clock) as engine,
@@ -209,7 +209,7 @@ async def test_what_a_stopping_process_gives_back_is_taken_by_the_one_that_goes_
     clock: FakeClock,
 ) -> None:
     memory = Memory()
-    service = scripted_service(good, takes_s=60.0)
+    service = ScriptedService(good, takes_s=60.0)
     of = sweep(service, repeats=4, limits={"max_in_flight": 4})
 
     async with (
@@ -242,7 +242,7 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
             client.takes_s = 5.0 if job.repeat == 1 else 500.0
             return await super().run(job, client, context)
 
-    service = scripted_service(good, kind=Uneven)
+    service = ScriptedService(good, kind=Uneven)
     of = sweep(service, repeats=6, limits={"max_in_flight": 3})
 
     async with (
@@ -272,7 +272,7 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
 
 
 async def test_a_stop_before_anything_began_sends_nothing(clock: FakeClock) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
         run = await engine.submit(sweep(service, repeats=5))
@@ -288,7 +288,7 @@ async def test_a_stop_before_anything_began_sends_nothing(clock: FakeClock) -> N
 
 
 async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight() -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
 
     async with opened(Memory(), service) as engine:
@@ -311,7 +311,7 @@ async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight() -> No
 async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
     clock: FakeClock, after_s: float
 ) -> None:
-    service = scripted_service(good, takes_s=0.5)
+    service = ScriptedService(good, takes_s=0.5)
 
     async with opened(Memory(), service, clock) as engine:
         run = await engine.submit(sweep(service, repeats=40, limits={"max_in_flight": 2}))
@@ -332,7 +332,7 @@ async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
 
 async def test_a_process_that_joins_a_finished_run_has_nothing_to_do(clock: FakeClock) -> None:
     memory = Memory()
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(memory, service, clock) as engine, clock.jumping():
         await finished(engine, sweep(service, repeats=3))

@@ -6,7 +6,7 @@ import anyio
 
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, QuotaExceeded, RateLimited, Transient
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -27,7 +27,7 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
         is_gone = clock.now() < NOW + 3600.0
         return Transient("no connection could be made", sent=False) if is_gone else good(job)
 
-    service = scripted_service(script, allotment=Allotment(used=0, allotted=100_000))
+    service = ScriptedService(script, allotment=Allotment(used=0, allotted=100_000))
     of = sweep(service, repeats=300, limits={"max_in_flight": 16})
 
     async with (
@@ -65,7 +65,7 @@ async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minu
             return RateLimited("too many requests", status=429, retry_after_s=5.0)
         return good(job)
 
-    service = scripted_service(script, takes_s=8.0)
+    service = ScriptedService(script, takes_s=8.0)
     of = sweep(service, repeats=150, limits={"max_in_flight": 16, "rate_per_min": 60})
 
     async with (
@@ -97,7 +97,7 @@ async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_
     async def told(_: object) -> Allotment:
         return Allotment(used=0 if served < 300 else 10_000, allotted=10_000)
 
-    service = scripted_service(script, allotment=Allotment(used=0, allotted=10_000), takes_s=1.0)
+    service = ScriptedService(script, allotment=Allotment(used=0, allotted=10_000), takes_s=1.0)
     service.quota = told  # type: ignore[method-assign, assignment]
     of = sweep(service, repeats=1_000, limits={"max_in_flight": 128})
     path = tmp_path / "store.db"

@@ -30,7 +30,7 @@ from engine.kinds import (
     Unauthorized,
     Unreachable,
 )
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
@@ -45,7 +45,7 @@ def numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 async def test_submitting_sends_nothing(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(sweep(service, repeats=3))
@@ -56,7 +56,7 @@ async def test_submitting_sends_nothing(tmp_path: Path) -> None:
 
 
 async def test_the_same_sweep_again_sends_nothing(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, models=["a", "b"], repeats=3))
@@ -71,12 +71,12 @@ async def test_the_same_sweep_again_sends_nothing(tmp_path: Path) -> None:
 async def test_a_finished_run_stays_finished_while_another_process_takes_it_up(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     seen: list[RunState] = []
 
     async with (
         opened(tmp_path / "store.db", service) as engine,
-        opened(tmp_path / "store.db", scripted_service(good)) as other,
+        opened(tmp_path / "store.db", ScriptedService(good)) as other,
     ):
         run, _ = await finished(engine, sweep(service, repeats=3))
         late = await other.run(run.name)
@@ -95,7 +95,7 @@ async def test_a_finished_run_stays_finished_while_another_process_takes_it_up(
 
 
 async def test_a_run_goes_on_without_its_file(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     prompts = [{"name": "bare", "text": "You help."}]
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -109,7 +109,7 @@ async def test_a_run_goes_on_without_its_file(tmp_path: Path) -> None:
 
 
 async def test_cells_that_are_added_are_sent_and_the_others_stay(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, repeats=2))
@@ -121,7 +121,7 @@ async def test_cells_that_are_added_are_sent_and_the_others_stay(tmp_path: Path)
 
 
 async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, models=["a"], repeats=2))
@@ -145,7 +145,7 @@ async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_p
 
 
 async def test_a_lower_threshold_is_read_from_the_answer_that_is_there(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, matrix={"thresholds": [0.5]}))
@@ -158,7 +158,7 @@ async def test_a_lower_threshold_is_read_from_the_answer_that_is_there(tmp_path:
 
 
 async def test_a_higher_threshold_is_sent_and_each_cell_stands_once(tmp_path: Path) -> None:
-    service = scripted_service(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
+    service = ScriptedService(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, matrix={"thresholds": [0.5]}))
@@ -201,10 +201,10 @@ class OtherKind(ScriptedKind):
 
 
 async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Path) -> None:
-    service = scripted_service(good)
-    elsewhere = scripted_service(good)
+    service = ScriptedService(good)
+    elsewhere = ScriptedService(good)
     elsewhere.identity = "elsewhere"
-    other = scripted_service(good, kind=OtherKind)
+    other = ScriptedService(good, kind=OtherKind)
     path = tmp_path / "store.db"
 
     async with opened(path, service) as engine:
@@ -219,7 +219,7 @@ async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Pat
 
 
 async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         with pytest.raises(UsageError, match="is empty"):
@@ -230,7 +230,7 @@ async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Pa
 
 
 async def test_answers_of_another_run_are_reused_and_said_to_be(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, repeats=2))
@@ -246,7 +246,7 @@ async def test_answers_of_another_run_are_reused_and_said_to_be(tmp_path: Path) 
 
 
 async def test_reuse_can_be_refused(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await finished(engine, sweep(service, repeats=2))
@@ -260,7 +260,7 @@ async def test_reuse_can_be_refused(tmp_path: Path) -> None:
 async def test_the_first_jobs_are_sent_while_the_matrix_is_still_being_written(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     models = ["a", "b", "c", "d"]
     of = sweep(service, models=models, repeats=10_000, limits={"max_in_flight": 2})
@@ -281,7 +281,7 @@ async def test_a_matrix_that_was_cut_short_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.session.expansion.BATCH", 10)
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     of = sweep(service, repeats=300, limits={"max_in_flight": 2})
 
@@ -308,7 +308,7 @@ async def test_what_is_measured_derived_missing_or_unknown_is_told_apart(tmp_pat
             return Permanent("HTTP 404", detail="no such model")
         return scored(0.2, 0.4, 0.9, threshold=job.parameters["threshold"])
 
-    service = scripted_service(script)
+    service = ScriptedService(script)
     matrix = {"thresholds": [0.3, 0.5]}
     of = sweep(service, models=["failing", "good"], matrix=matrix)
 
@@ -340,7 +340,7 @@ async def test_what_is_measured_derived_missing_or_unknown_is_told_apart(tmp_pat
 
 
 async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda job: Transient("HTTP 500", status=500) if job.repeat == 5 else good(job)
     )
     of = sweep(service, repeats=5, retry={"attempts": 1})
@@ -357,7 +357,7 @@ async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
 
 
 async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> None:
-    service = scripted_service(good, takes_s=60)
+    service = ScriptedService(good, takes_s=60)
     of = sweep(service, repeats=64, limits={"max_in_flight": 16})
     clock = FakeClock()
 
@@ -379,7 +379,7 @@ async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> N
 
 
 async def test_a_run_tells_what_happened_to_it(tmp_path: Path) -> None:
-    service = scripted_service(lambda _: Unauthorized("the key is refused", status=401))
+    service = ScriptedService(lambda _: Unauthorized("the key is refused", status=401))
     clock = FakeClock()
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -398,7 +398,7 @@ async def test_a_run_tells_what_happened_to_it(tmp_path: Path) -> None:
 async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(
     tmp_path: Path, repeats: int, hours: float
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     hour = {"window": "09:00-10:00", "timezone": "UTC", "rate_per_min": 10}
 
     clock = FakeClock()  # it is 08:00
@@ -419,7 +419,7 @@ async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(
 async def test_the_time_left_counts_the_time_for_which_the_service_asked_to_wait(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: RateLimited("too many requests", status=429, retry_after_s=3600.0)
     )
     clock = FakeClock()
@@ -438,7 +438,7 @@ async def test_the_time_left_counts_the_time_for_which_the_service_asked_to_wait
 
 
 async def test_a_status_says_whether_anybody_works_on_the_run(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     path = tmp_path / "store.db"
 
@@ -474,7 +474,7 @@ async def test_calls_inside_an_evaluation_are_not_repeated_after_an_interruption
 
     calls: list[int] = []
     reached = anyio.Event()
-    service = scripted_service(good, kind=Calling)
+    service = ScriptedService(good, kind=Calling)
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(sweep(service))
@@ -501,7 +501,7 @@ def deterministic(job: Job) -> Answer | Exception:
 
 async def in_pieces(path: Path, interruptions: Sequence[tuple[int, bool]]) -> tuple[Any, Status]:
     """Work on a sweep, stopped or cancelled after so many starts each; its rows and its end."""
-    service = scripted_service(deterministic)
+    service = ScriptedService(deterministic)
     of = sweep(
         service,
         models=["a", "b"],
@@ -584,7 +584,7 @@ async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> Non
 
 
 async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: FakeClock) -> None:
-    service = scripted_service(good, takes_s=1.0)
+    service = ScriptedService(good, takes_s=1.0)
 
     async def work(engine: Engine, name: str) -> None:
         _, status = await finished(engine, sweep(service, repeats=5, name=name, reuse=False))
@@ -622,7 +622,7 @@ class _Asking(ScriptedKind):
 
 
 async def test_how_cells_fold_is_asked_until_the_service_says_it(tmp_path: Path) -> None:
-    service = scripted_service(good, kind=_Asking)
+    service = ScriptedService(good, kind=_Asking)
     folded = sweep(service, matrix={"thresholds": [0.3, 0.5, 0.7]})
 
     clock = FakeClock()
@@ -639,7 +639,7 @@ async def test_how_cells_fold_is_asked_until_the_service_says_it(tmp_path: Path)
 
 
 async def test_a_sweep_that_never_folds_asks_no_service_how(tmp_path: Path) -> None:
-    service = scripted_service(good, kind=_Unasked)
+    service = ScriptedService(good, kind=_Unasked)
 
     async with opened(tmp_path / "store.db", service) as engine:
         _, status = await finished(

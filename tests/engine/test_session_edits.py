@@ -19,7 +19,7 @@ from sqlalchemy import event
 from engine import Engine, Row, Run
 from engine.kinds import Answer, Job
 from engine.store import KeptLayout, RunRow, Store
-from engine.testing import ScriptedService, scored, scripted_service
+from engine.testing import ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.store.scenes import rows, sqlite_of
 
@@ -57,7 +57,7 @@ async def models_of(engine: Engine) -> list[str]:
 async def test_an_edit_asks_for_what_is_new_and_writes_no_answered_job(
     tmp_path: Path, models: str, new: str
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     path = tmp_path / "store.db"
     async with opened(path, service) as engine:
         await finished(engine, sweep(service, models="abc", repeats=3))
@@ -79,7 +79,7 @@ async def test_an_edit_asks_for_what_is_new_and_writes_no_answered_job(
 async def test_what_stays_in_a_sweep_is_sent_while_what_an_edit_adds_is_not_yet_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     limits = {"max_in_flight": 2}
     async with opened(tmp_path / "store.db", service) as engine:
@@ -115,7 +115,7 @@ async def cut_short(engine: Engine, service: ScriptedService, *, run_to: int) ->
 
 
 async def test_a_job_whose_repeat_is_removed_is_not_sent(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     service.recording.hold()
     async with opened(tmp_path / "store.db", service) as engine:
         await engine.submit(sweep(service, models="ab", repeats=3))
@@ -136,7 +136,7 @@ async def test_a_job_whose_repeat_is_removed_is_not_sent(tmp_path: Path) -> None
 async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         service.recording.hold()
         await engine.submit(sweep(service, models="ab", repeats=2))
@@ -154,7 +154,7 @@ async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
 async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_taken_over_by_an_edit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service, theirs = scripted_service(good), scripted_service(good)
+    service, theirs = ScriptedService(good), ScriptedService(good)
     is_written_out = anyio.Event()
 
     async def before_another_run(of: RunRow, *batch: Any, **more: Any) -> None:
@@ -197,7 +197,7 @@ async def test_answers_with_gaps_that_an_edit_allows_are_taken_over_from_another
         found = scored(0.2, 0.9)
         return replace(found, measurement=replace(found.measurement, unanswered={"timeout": 1}))
 
-    service, theirs = scripted_service(good), scripted_service(with_a_gap)
+    service, theirs = ScriptedService(good), ScriptedService(with_a_gap)
     path = tmp_path / "store.db"
     async with opened(path, theirs) as other:
         await finished(other, sweep(theirs, models="ab", name="other", max_unanswered=0.5))
@@ -268,7 +268,7 @@ def test_after_whatever_edits_a_store_holds_what_a_new_one_holds_of_the_last_swe
         answers[job.key] += 1
         return good(job)
 
-    service, of_new = scripted_service(counted), scripted_service(good)
+    service, of_new = ScriptedService(counted), ScriptedService(good)
 
     async def play(folder: Path) -> None:
         async with opened(folder / "store.db", service) as engine:

@@ -17,7 +17,6 @@ from engine.testing import (
     Recording,
     ScriptedKind,
     ScriptedService,
-    scripted_service,
 )
 from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
 
@@ -43,7 +42,7 @@ def connecting(handshakes: Iterator[float]) -> type[ScriptedKind]:
 async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_slow(
     clock: FakeClock, handshakes_s: tuple[float, ...]
 ) -> None:
-    service = scripted_service(good, kind=connecting(cycle(handshakes_s)))
+    service = ScriptedService(good, kind=connecting(cycle(handshakes_s)))
     of = sweep(service, repeats=150, limits={"rate_per_min": 60})
 
     async with (
@@ -60,7 +59,7 @@ async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_sl
 async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = scripted_service(good, kind=connecting(repeat(0.0)))
+    service = ScriptedService(good, kind=connecting(repeat(0.0)))
     sleep = clock.sleep
     stalls = chain([0.0] * 9, [0.4, 0.7, 0.4], repeat(0.0))
 
@@ -95,7 +94,7 @@ async def test_each_request_of_an_attempt_has_a_slot_of_its_own(clock: FakeClock
             return await super().run(job, client, context)
 
     written: list[float] = []
-    service = scripted_service(good, kind=Twice)
+    service = ScriptedService(good, kind=Twice)
     of = sweep(service, repeats=50, limits={"rate_per_min": 60})
 
     async with (

@@ -26,7 +26,6 @@ from engine.testing import (
     ProcessClock,
     ScriptedService,
     scored,
-    scripted_service,
 )
 
 NOW = 1_800_000_000.0
@@ -368,7 +367,7 @@ async def test_a_scripted_service_answers_fails_and_records() -> None:
             return Transient("a hiccup")
         return scored(0.2, 0.9)
 
-    service = scripted_service(script)  # type: ignore[arg-type]  # object, to show what a bug raises
+    service = ScriptedService(script)  # type: ignore[arg-type]  # object, to show what a bug raises
     clock = FakeClock(NOW)
 
     async with (
@@ -390,7 +389,7 @@ async def test_a_scripted_service_answers_fails_and_records() -> None:
 
 
 async def test_jobs_can_be_held_in_flight() -> None:
-    service = scripted_service(lambda _: scored(1.0))
+    service = ScriptedService(lambda _: scored(1.0))
     service.recording.hold()
     clock = FakeClock(NOW)
 
@@ -411,7 +410,7 @@ async def test_jobs_can_be_held_in_flight() -> None:
 
 
 async def test_a_service_with_an_allotment_has_a_quota_to_keep() -> None:
-    service = scripted_service(
+    service = ScriptedService(
         lambda _: scored(1.0, 1.0), allotment=Allotment(used=0, allotted=3), groups=("x", "y")
     )
     clock = FakeClock(NOW)
@@ -430,7 +429,7 @@ async def test_a_service_with_an_allotment_has_a_quota_to_keep() -> None:
 
 
 def test_two_scripted_services_share_nothing() -> None:
-    one, other = scripted_service(lambda _: scored()), scripted_service(lambda _: scored())
+    one, other = ScriptedService(lambda _: scored()), ScriptedService(lambda _: scored())
 
     one.recording.started.append(None)  # type: ignore[arg-type]  # anything
 

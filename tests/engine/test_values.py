@@ -14,7 +14,7 @@ from engine.kinds import Answer, Job
 from engine.report.columns import axis_columns
 from engine.report.formats import FORMATS
 from engine.report.sheet import Sheet, write_sheet
-from engine.testing import FakeClock, scored, scripted_service
+from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.engine.store.scenes import rows as stored
 
@@ -45,7 +45,7 @@ async def written(run: Run, form: str, width: int = 80) -> bytes:
 
 
 async def test_values_are_columns_after_all_others_in_every_format(tmp_path: Path) -> None:
-    service = scripted_service(told)
+    service = ScriptedService(told)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, models=["a", "b", "c"]))
         columns = await run.value_columns()
@@ -90,7 +90,7 @@ async def test_a_table_shows_the_values_that_fit_beside_the_rest_and_no_others(
     def long(job: Job) -> Answer:
         return scored(0.2, values={"a_text": "x" * 60, "turns": 3})
 
-    service = scripted_service(long)
+    service = ScriptedService(long)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, models=["a", "b"]))
         narrow, wide = [(await written(run, "table", width)).decode() for width in (80, 200)]
@@ -102,7 +102,7 @@ async def test_a_table_shows_the_values_that_fit_beside_the_rest_and_no_others(
 
 
 async def test_an_answer_that_is_taken_over_has_its_values(tmp_path: Path) -> None:
-    service = scripted_service(told)
+    service = ScriptedService(told)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, name="first"))
         run, _ = await finished(engine, sweep(service, name="second"))
@@ -115,7 +115,7 @@ async def test_an_answer_that_is_taken_over_has_its_values(tmp_path: Path) -> No
 async def test_a_value_that_is_another_column_fails_the_job_and_says_which(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(lambda _: scored(0.2, raw=b"paid", values={"model": "x"}))
+    service = ScriptedService(lambda _: scored(0.2, raw=b"paid", values={"model": "x"}))
     path = tmp_path / "store.db"
     async with opened(path, service, FakeClock(NOW)) as engine:
         run, status = await finished(engine, sweep(service))
@@ -136,7 +136,7 @@ async def test_no_value_holds_a_key(
 
     monkeypatch.setenv("A_KEY", secret)
     resolve_secret("env:A_KEY")
-    service = scripted_service(lambda _: scored(0.2, values={"echo": f"{secret} \ud83d"}))
+    service = ScriptedService(lambda _: scored(0.2, values={"echo": f"{secret} \ud83d"}))
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service))
         [row] = [row async for row in run.rows()]
@@ -148,7 +148,7 @@ async def test_no_value_holds_a_key(
 async def test_a_run_without_values_is_asked_along_an_index_of_those_that_have_some(
     tmp_path: Path,
 ) -> None:
-    service = scripted_service(told)
+    service = ScriptedService(told)
     path = tmp_path / "store.db"
     async with opened(path, service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, models=["c"]))

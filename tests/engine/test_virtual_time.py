@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from engine.core import rates
-from engine.testing import FakeClock, Memory, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 RATE_PER_MIN = 60
@@ -28,7 +28,7 @@ def rule(count: int) -> list[float]:
 
 @pytest.mark.parametrize(("count", "seconds"), [(300, 294.129), (3000, 3005.607)])
 async def test_jobs_start_at_the_very_times_of_the_rule(count: int, seconds: float) -> None:
-    service, clock = scripted_service(good), FakeClock(NOW)
+    service, clock = ScriptedService(good), FakeClock(NOW)
     threads = threading.enumerate()
 
     async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
@@ -48,7 +48,7 @@ async def test_jobs_start_at_the_very_times_of_the_rule(count: int, seconds: flo
 async def test_runs_that_share_a_rate_take_as_long_as_one_in_any_order(
     counts: Sequence[int], takes_s: float
 ) -> None:
-    service, clock = scripted_service(good, takes_s=takes_s), FakeClock(NOW)
+    service, clock = ScriptedService(good, takes_s=takes_s), FakeClock(NOW)
 
     async with (
         opened(Memory(), service, clock, settings=SELDOM) as engine,

@@ -15,7 +15,7 @@ import anyio
 
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, Unreachable
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService
 from tests.contracts.process import ContractServerProcess
 from tests.engine.scenes import SELDOM, finished, good, most_in_a_minute, opened
 from tests.engine.scenes import sweep as scripted_sweep
@@ -308,7 +308,7 @@ async def _stay_away(path: Path, chance: Random) -> str:
     def script(job: Job) -> Answer | Exception:
         return Unreachable("no connection") if begins <= clock.now() < ends else good(job)
 
-    service = scripted_service(script, takes_s=takes_s)
+    service = ScriptedService(script, takes_s=takes_s)
     of = scripted_sweep(service, repeats=10 * in_flight, limits={"max_in_flight": in_flight})
     async with opened(path, service, clock, settings=SELDOM) as engine, clock.jumping():
         _, status = await finished(engine, of)

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from engine import Engine, NightsweepError, StoreError, UsageError, open_engine
 from engine.store.sqlite.database import SQLiteDatabase
 from engine.store.sqlite.source import ChangedMeanwhile, Source
-from engine.testing import ScriptedService, scripted_service
+from engine.testing import ScriptedService
 from tests.engine.scenes import finished, good, opened, registry, sweep
 from tests.engine.store.scenes import downgrade
 from tests.paths import ROOT
@@ -32,7 +32,7 @@ import json, os, resource, sys
 import anyio
 from pathlib import Path
 from engine import NightsweepError
-from engine.testing import scripted_service
+from engine.testing import ScriptedService
 from tests.faults.test_looking import look
 from tests.engine.scenes import good
 
@@ -68,7 +68,7 @@ connection.execute("ROLLBACK")
 
 
 def service() -> ScriptedService:
-    return scripted_service(good)
+    return ScriptedService(good)
 
 
 async def fill(store: Path, *, repeats: int = 3) -> None:

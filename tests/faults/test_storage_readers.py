@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from engine import Settings
 from engine.store.sqlite.readers import Reader, describe, find_readers, log_bytes
-from engine.testing import scripted_service
+from engine.testing import ScriptedService
 from tests.engine.scenes import events, good, opened, sweep
 from tests.patience import PATIENCE_S, PAUSE_S, next_line
 
@@ -46,7 +46,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
 ) -> None:
     monkeypatch.setattr("engine.scheduler.watch.LOG_MAX_BYTES", 256 * 1024)
     store = tmp_path / "store.db"
-    service = scripted_service(good)
+    service = ScriptedService(good)
     of = sweep(service, models=["a", "b"], repeats=500)
     hasty = Settings(poll_s=0.05, heartbeat_s=0.05)
     said: list[str] = []
@@ -80,7 +80,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
 async def test_a_store_that_nobody_reads_has_no_readers(tmp_path: Path) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
         await engine.submit(sweep(service))

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from engine.cli.progress import Lines, watch
-from engine.testing import scripted_service
+from engine.testing import ScriptedService
 from tests.engine.cli.conftest import MAIN, Nightsweep
 from tests.engine.cli.test_signals import running
 from tests.engine.scenes import good, opened
@@ -139,7 +139,7 @@ def test_of_a_run_that_has_ended_its_status_is_all_there_is_to_watch(
 
 
 async def test_what_is_in_flight_as_a_run_is_paused_is_watched_to_its_end(tmp_path: Path) -> None:
-    service = scripted_service(good, takes_s=0.5)
+    service = ScriptedService(good, takes_s=0.5)
     path = tmp_path / "store.db"
 
     async with (

@@ -13,7 +13,7 @@ from anyio import from_thread
 from engine import Row, Run, StoreError
 from engine.kinds import Allotment, Answer, Job
 from engine.store.sqlite import source
-from engine.testing import FakeClock, ScriptedService, scored, scripted_service
+from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, opened, sweep
 from tests.patience import PATIENCE_S
 
@@ -24,7 +24,7 @@ def by_repeat(job: Job) -> Answer:
 
 
 def service() -> ScriptedService:
-    return scripted_service(by_repeat, allotment=Allotment(used=0, allotted=100_000))
+    return ScriptedService(by_repeat, allotment=Allotment(used=0, allotted=100_000))
 
 
 async def rows_of(run: Run) -> Sequence[Row]:

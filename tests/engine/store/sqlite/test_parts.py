@@ -11,7 +11,7 @@ from engine.core.runs import RunState
 from engine.core.states import State
 from engine.store import RunRow, Store
 from engine.store.queries.parts import PART
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import good, opened, sweep
 from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import begin, new_job, sqlite_of, submit
@@ -96,7 +96,7 @@ async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
 async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_more(
     path: Path, clock: FakeClock, is_executed: bool
 ) -> None:
-    service = scripted_service(good)
+    service = ScriptedService(good)
     async with opened(path, service, clock) as engine:
         submitted = await engine.submit(sweep(service))
         found = await engine.store.reader.find_run(submitted.name)

@@ -14,7 +14,7 @@ from engine.core.errors import StoreError
 from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import WorkerLock
 from engine.store.sqlite.migrate import migrate, migrations_folder
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import good
 from tests.engine.scenes import opened as opened_engine
 from tests.engine.store.scenes import NOW, rows
@@ -274,7 +274,7 @@ async def test_the_rows_of_a_store_of_the_first_version_come_out_as_that_version
 ) -> None:
     path = revisions.first_store(tmp_path / "store.db")
 
-    async with opened_engine(path, scripted_service(good), FakeClock(NOW)) as engine:
+    async with opened_engine(path, ScriptedService(good), FakeClock(NOW)) as engine:
         runs = {name: await engine.run(name) for name in ("night", "reusing", "paused")}
         found = {name: [row async for row in run.rows()] for name, run in runs.items()}
         columns = await runs["night"].value_columns()
