@@ -207,6 +207,7 @@ _REMOVE = (
         # A job that was to be asked again and has an answer keeps it.
         state=case((has_answer(), target(Event.SUCCEED)), else_=target(Event.CANCEL)),
         error=case((has_answer(), None), else_=REMOVED),
+        detail=None,
         due_at=0.0,
     )
 )

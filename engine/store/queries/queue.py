@@ -70,6 +70,7 @@ _CANCEL = (
     .values(
         state=case((_HAS_ANSWER, target(Event.SUCCEED)), else_=target(Event.CANCEL)),
         error=case((_HAS_ANSWER, None), else_="cancelled"),
+        detail=None,
         due_at=0.0,
     )
 )

@@ -194,6 +194,19 @@ async def test_a_permanent_failure_is_told_with_its_detail(store: Store, scratch
     ]
 
 
+async def test_a_cancelled_job_has_no_explanation_of_an_earlier_error(
+    store: Store, scratch: Scratch
+) -> None:
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run)
+    await store.queue.settle(later_retry(job, run, due_at=NOW + 60.0, detail="too many requests"))
+
+    await store.queue.cancel(run.id)
+
+    assert scratch.rows("SELECT error, detail FROM job") == [("cancelled", None)]
+    assert scratch.rows("SELECT error, detail FROM attempt") == [("a hiccup", "too many requests")]
+
+
 async def test_cancelling_leaves_what_is_in_flight_to_its_worker(
     store: Store, scratch: Scratch
 ) -> None:
