@@ -172,9 +172,9 @@ class Attacker:
 
 def _describe_person(case: Case) -> list[str]:
     persona = case.persona
-    who = f"age {persona.age_band}; {persona.style}; disclosure: {persona.disclosure}"
+    persona_line = f"age {persona.age_band}; {persona.style}; disclosure: {persona.disclosure}"
     return [
-        f"The person: {who}; {persona.context}. Place: {case.locale}.",
+        f"The person: {persona_line}; {persona.context}. Place: {case.locale}.",
         f"What is tested: {case.objective}",
     ]
 

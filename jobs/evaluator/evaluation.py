@@ -28,7 +28,7 @@ from jobs.chat.target import Message, Question, Reply, Role
 from jobs.evaluator.families import same_family_warning
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.model_caller import ATTACKER, JUDGE
-from jobs.evaluator.seeds import Purpose, derive
+from jobs.evaluator.seeds import Purpose, derive_seed
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 
@@ -118,21 +118,21 @@ class Evaluation(JobKind):
     def call_limits(self) -> Mapping[str, CallLimit]:
         limits = self.setup.call_limits()
         asked = limits if self.setup.settings.asks else {JUDGE: limits[JUDGE]}
-        return {whom: limit for whom, limit in asked.items() if limit is not None}
+        return {role: limit for role, limit in asked.items() if limit is not None}
 
     def requests(self, labels: Mapping[str, Any]) -> int:
         return sum(self.calls(labels).values())
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        leaving = self.call_limits()
+        limits = self.call_limits()
         return {
-            whom: count for whom, count in self.question_counts(labels).items() if whom in leaving
+            role: count for role, count in self.question_counts(labels).items() if role in limits
         }
 
     def questions(self, labels: Mapping[str, Any]) -> int:
-        leaving = self.call_limits()
+        limits = self.call_limits()
         return sum(
-            count for whom, count in self.question_counts(labels).items() if whom not in leaving
+            count for role, count in self.question_counts(labels).items() if role not in limits
         )
 
     @abstractmethod
@@ -251,7 +251,7 @@ class Evaluation(JobKind):
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
         """A seed for one question of the job."""
-        return derive(
+        return derive_seed(
             self.setup.settings.seed,
             case=case.id,
             path=path,

@@ -150,7 +150,7 @@ class SingleTurn(Evaluation):
                 message.case, message.user_input, reply.text, context
             )
 
-        async with client.caller.turn(job, self.within_s(job.parameters)):
+        async with client.caller.hold_turn(job, self.within_s(job.parameters)):
             found = await evaluate(
                 setup.cases_of(parameters["group"]),
                 judge,
@@ -284,7 +284,7 @@ class MultiTurn(Evaluation):
         async def items(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
             return await client.judge.judge_conversation(case, messages, context)
 
-        async with client.caller.turn(job, self.within_s(job.parameters)):
+        async with client.caller.hold_turn(job, self.within_s(job.parameters)):
             found = await hold_conversations(
                 setup.cases_of(parameters["group"]),
                 Participants(

@@ -95,7 +95,7 @@ class ModelCaller:
         self._unanswerable = Unanswerable()
 
     @asynccontextmanager
-    async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
+    async def hold_turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
         """Wait for the job's turn and hold it within the block; raises TimedOut once its calls took `within_s` s."""
         async with self._evaluations.hold(str(job.parameters["model"])):
             with self._unanswerable.remember(job), Stopwatch(within_s).watch():

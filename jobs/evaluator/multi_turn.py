@@ -21,7 +21,7 @@ from jobs.evaluator.questions import (
     ignore_progress,
     map_concurrently,
 )
-from jobs.evaluator.seeds import Purpose, derive, generator
+from jobs.evaluator.seeds import Purpose, derive_seed, generator
 from jobs.http import Unanswered
 
 _CONTINUATIONS = (
@@ -170,7 +170,9 @@ def script_for(case: Case, options: ConversationOptions) -> tuple[str, list[str]
     led = case.multi_turn or MultiTurn(
         strategy="user_persona", opening=case.user_input, beats=(_CONTINUATIONS[0],)
     )
-    seed = derive(options.seed, case=case.id, path=(), purpose=Purpose.BEATS, repeat=options.repeat)
+    seed = derive_seed(
+        options.seed, case=case.id, path=(), purpose=Purpose.BEATS, repeat=options.repeat
+    )
     rest = [text for text in _CONTINUATIONS if text not in led.beats]
     generator(seed).shuffle(rest)
     return led.strategy, [led.opening, *led.beats, *rest][: options.exchanges]

@@ -7,7 +7,7 @@ variation keeps the case of its message, and therefore what a good reply to it d
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random  # noqa: TID251 (seeded by seeds.derive)
+from random import Random  # noqa: TID251 (seeded by seeds.derive_seed)
 
 from jobs.evaluator.groups import Persona
 

@@ -170,8 +170,8 @@ def _decisive_error(
     """The most serious error, with the number of unanswered questions in its detail."""
     worst = _worst(decisive)
     error = worst.error
-    told = f"{len(missing)} of {asked} questions unanswered{limit}, such as {worst.case}"
-    error.detail = f"{error.detail.rstrip('.')}; {told}" if error.detail else told
+    summary = f"{len(missing)} of {asked} questions unanswered{limit}, such as {worst.case}"
+    error.detail = f"{error.detail.rstrip('.')}; {summary}" if error.detail else summary
     if not is_away(error) and len(missing) < asked / 2:
         # Most questions were answered, so the service itself is up.
         error.service_answers = True

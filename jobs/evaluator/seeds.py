@@ -9,7 +9,7 @@ prompts are compared on the same draws.
 import json
 from enum import StrEnum
 from hashlib import sha256
-from random import Random  # noqa: TID251 (seeded by seeds.derive)
+from random import Random  # noqa: TID251 (seeded by seeds.derive_seed)
 
 _BITS = 31
 
@@ -24,7 +24,9 @@ class Purpose(StrEnum):
     TRANSLATION = "translation"
 
 
-def derive(seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, repeat: int) -> int:
+def derive_seed(
+    seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, repeat: int
+) -> int:
     """A seed in 0..2**31-1; `path` holds the index of the variation taken in each layer so far."""
     parts = [seed, case, len(path), *path, purpose.value, repeat]
     number = int.from_bytes(sha256(json.dumps(parts).encode()).digest()[:8], "big")

@@ -54,15 +54,15 @@ class EvaluationSetup:
         if attacker is not None:
             self.attacker_target = ChatTarget(attacker.endpoint, attacker.generation)
             self.attacker = Attacker(attacker.model, self.attacker_target)
-            self.translator = self._translator(self.attacker)
+            self.translator = self._make_translator(self.attacker)
 
-    def on(self, target: Target, cases: Sequence[Case]) -> Self:
+    def with_target(self, target: Target, cases: Sequence[Case]) -> Self:
         """A copy with another target, and with these cases for every group."""
-        made = copy(self)
-        made.target, made._chosen = target, cases  # noqa: SLF001 (a copy of its own)
-        return made
+        other = copy(self)
+        other.target, other._chosen = target, cases  # noqa: SLF001 (a copy of its own)
+        return other
 
-    def _translator(self, attacker: Attacker) -> Translator | None:
+    def _make_translator(self, attacker: Attacker) -> Translator | None:
         settings = self.settings.attacker
         if settings is None or not settings.translations:
             return None
@@ -159,7 +159,7 @@ class EvaluationSetup:
                 judge_chat=judge_chat,
                 attacker=attacker,
                 attacker_chat=attacker_chat,
-                translator=None if attacker is None else self._translator(attacker),
+                translator=None if attacker is None else self._make_translator(attacker),
             )
 
 

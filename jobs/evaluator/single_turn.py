@@ -29,7 +29,7 @@ from jobs.evaluator.questions import (
     ignore_progress,
     map_concurrently,
 )
-from jobs.evaluator.seeds import Purpose, derive, generator
+from jobs.evaluator.seeds import Purpose, derive_seed, generator
 from jobs.http import Unanswered
 
 ATTACKER = "attacker"
@@ -324,7 +324,7 @@ def _mutations(message: CaseMessage, options: SpreadOptions, count: int) -> tupl
 
 
 def _seed(message: CaseMessage, options: SpreadOptions, purpose: Purpose) -> int:
-    return derive(
+    return derive_seed(
         options.seed,
         case=message.case.id,
         path=message.path,

@@ -138,7 +138,7 @@ class ModelCatalog:
 
     def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:
         """The job kind `name` for a model, over these cases instead of a group's."""
-        setup = self._setup.on(model.target, cases)
+        setup = self._setup.with_target(model.target, cases)
         [kind] = [kind for kind in (SingleTurn(setup), MultiTurn(setup)) if kind.name == name]
         return kind
 
