@@ -52,5 +52,5 @@ def backup(
     output.say(
         f"{quantity(made.answers, 'answer')} of {quantity(made.runs, 'run')}, {made.bytes:,} bytes"
         + _describe_in_flight(made.in_flight),
-        f"go on from it: {shlex.join(['nightsweep', 'resume', '--store', made.path])}",
+        f"continue with it: {shlex.join(['nightsweep', 'resume', '--store', made.path])}",
     )

@@ -34,7 +34,7 @@ def pause(
     if status.state != "paused":
         output.say(f"{status.run} is {status.state}: there is nothing to pause")
         return
-    output.say(f"{status.run} is paused", f"go on:   {output.command('resume', status.run, store)}")
+    output.say(f"{status.run} is paused", f"resume:  {output.command('resume', status.run, store)}")
 
 
 def cancel(
@@ -110,7 +110,7 @@ def retry(
     if as_json:
         output.write_json({"run": name, "requeued": count})
     if count:
-        output.say(f"go on:   {output.command('resume', name, store)}")
+        output.say(f"resume:  {output.command('resume', name, store)}")
 
 
 def rename(
@@ -135,11 +135,11 @@ def rename(
     if as_json:
         output.write_json(status)
     output.say(
-        f"{run} is called {name} now",
+        f"{run} was renamed to {name}",
         f"write `name: {to_yaml(name)}` in its sweep file, too: a file that has the old name starts another run",
     )
     if status.state is not RunState.FINISHED:
-        output.say(f"go on:   {output.command('resume', name, store)}")
+        output.say(f"resume:  {output.command('resume', name, store)}")
 
 
 def _change(change: Literal["pause", "cancel"], name: str | None, store: str) -> "Status":

@@ -211,7 +211,7 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     # If the sweep's own deadline or cap ended the run, the message says what to change in the file.
     is_capped = status.reason == "quota" and status.resume_at is None
     if resumable and not status.cells_cancelled and status.reason != "deadline" and not is_capped:
-        lines.append(f"go on:   {output.command('resume', status.run, store)}")
+        lines.append(f"resume:  {output.command('resume', status.run, store)}")
     lines.append(f"results: {output.command('results', status.run, store)}")
     return lines
 

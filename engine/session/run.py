@@ -106,7 +106,7 @@ class Run:
             await self._conclude(Stop(reason=StopReason.INTERRUPTED, message="interrupted"))
         named = ["--", self.name] if self.name.startswith("-") else [self.name]
         command = shlex.join(["nightsweep", "resume", "--store", str(self._store.path), *named])
-        message = f"{self.name} was interrupted; go on with: {command}"
+        message = f"{self.name} was interrupted; resume it with: {command}"
         logger.warning("%s", message)
         return message
 

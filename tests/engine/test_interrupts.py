@@ -72,7 +72,7 @@ except KeyboardInterrupt as error:
     ("ending", "printed"),
     [
         ("asyncio.run(alone())", ""),
-        (CAUGHT, "Interrupted scripted was interrupted; go on with: "),
+        (CAUGHT, "Interrupted scripted was interrupted; resume it with: "),
     ],
 )
 def test_an_interrupted_script_says_how_to_go_on_and_ends_with_130_and_no_traceback(
@@ -85,7 +85,7 @@ def test_an_interrupted_script_says_how_to_go_on_and_ends_with_130_and_no_traceb
     assert code == 130, stderr
     assert stdout.startswith(printed)
     assert stderr.splitlines() == [
-        f"scripted was interrupted; go on with: nightsweep resume --store {store} scripted"
+        f"scripted was interrupted; resume it with: nightsweep resume --store {store} scripted"
     ]
     # Nothing is left to look like a dead worker's.
     assert states(store) == {"waiting": 3}
@@ -100,5 +100,5 @@ def test_a_script_that_is_interrupted_within_its_own_task_group_gives_back_and_s
 
     _, _, stderr = interrupted(store, "anyio.run(main)")
 
-    assert stderr.startswith("scripted was interrupted; go on with: nightsweep resume")
+    assert stderr.startswith("scripted was interrupted; resume it with: nightsweep resume")
     assert states(store) == {"waiting": 3}

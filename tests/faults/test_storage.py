@@ -142,7 +142,7 @@ def test_a_full_disk_is_said_for_as_long_as_it_lasts_and_an_interrupt_then_ends_
     assert code == 130, running.stderr
     assert "a bug in the job kind" not in running.stderr
     assert "Traceback" not in running.stderr
-    assert "go on:   nightsweep resume crisis" in running.stderr
+    assert "resume:  nightsweep resume crisis" in running.stderr
     assert resumed.code == 0, resumed.stderr
     assert scene.count("SELECT count(*) FROM result") == 200
     assert scene.succeeded_twice() == 0

@@ -177,7 +177,7 @@ def test_what_cannot_go_on_ends_in_exit_code_3_and_says_how_to_resume(
     assert ended.returncode == 3, ended.stderr
     status = json.loads(ended.stdout)
     assert (status["reason"], status["cells_failed"]) == (reason, 0)
-    assert "go on:   nightsweep resume night" in ended.stderr
+    assert "resume:  nightsweep resume night" in ended.stderr
 
 
 def test_a_run_at_its_own_cap_says_what_to_raise_and_not_to_resume(
@@ -188,7 +188,7 @@ def test_a_run_at_its_own_cap_says_what_to_raise_and_not_to_resume(
     assert ended.returncode == 3, ended.stderr
     assert "the sweep's own limit of 1 request" in ended.stderr
     assert "raise limits.requests" in ended.stderr
-    assert "go on:" not in ended.stderr
+    assert "resume:" not in ended.stderr
 
 
 def test_failed_jobs_are_put_back_and_resumed_without_the_file(
@@ -327,7 +327,7 @@ def test_a_cancelled_run_stays_so_and_says_how_that_is_undone(
     assert "night: 2 of 4 cells answered, 2 cancelled\n" in resumed.stderr
     assert "undo:    nightsweep retry night --cancelled" in resumed.stderr
     assert "--failed" not in resumed.stderr
-    assert "go on:" not in resumed.stderr
+    assert "resume:" not in resumed.stderr
     assert nightsweep("status").stdout.startswith("night: cancelled\n")
     table = nightsweep("results").stdout
     assert table.count("cancelled") == 2
@@ -535,7 +535,7 @@ def test_a_backup_is_made_named_and_resumed_from(nightsweep: Nightsweep, sweep: 
     assert (json.loads(made.stdout)["answers"], json.loads(made.stdout)["runs"]) == (2, 1)
     assert re.fullmatch(
         r"2 answers of 1 run, [\d,]+ bytes\n"
-        r"go on from it: nightsweep resume --store copy\.db\n",
+        r"continue with it: nightsweep resume --store copy\.db\n",
         made.stderr,
     )
     assert (again.returncode, again.stdout) == (2, "")

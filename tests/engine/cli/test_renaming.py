@@ -23,7 +23,7 @@ def test_a_renamed_run_is_found_under_its_name_and_the_file_is_to_follow(
     assert ended.returncode == 0, ended.stderr
     assert (json.loads(ended.stdout)["run"], json.loads(ended.stdout)["cells_done"]) == (name, 4)
     assert ended.stderr == (
-        f"night is called {name} now\n"
+        f"night was renamed to {name}\n"
         f"write `name: {written}` in its sweep file, too: a file that has the old name starts another"
         " run\n"
     )
@@ -35,7 +35,7 @@ def test_a_renamed_run_is_found_under_its_name_and_the_file_is_to_follow(
 def test_a_run_with_more_to_do_is_told_how_to_go_on(nightsweep: Nightsweep, sweep: Sweep) -> None:
     nightsweep("run", sweep("exhausted"))
 
-    assert "go on:   nightsweep resume evening" in nightsweep("rename", "night", "evening").stderr
+    assert "resume:  nightsweep resume evening" in nightsweep("rename", "night", "evening").stderr
 
 
 def test_a_taken_name_is_wrong_usage(nightsweep: Nightsweep, sweep: Sweep) -> None:

@@ -63,7 +63,7 @@ def test_the_first_signal_stops_gracefully_and_the_run_can_be_resumed(
 
     assert process.returncode == 130, err
     assert "stopping after the requests in flight" in err
-    assert "go on:   nightsweep resume night" in err
+    assert "resume:  nightsweep resume night" in err
     status = json.loads(out)
     assert (status["reason"], status["cells_done"], status["cells_failed"]) == ("interrupted", 2, 0)
     assert status["jobs"]["running"] == 0
