@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,10 @@ class Clock(Protocol):
 
     async def wait(self, event: anyio.Event, until: float) -> bool:
         """Wait for `event` no longer than `until`; returns whether it is set."""
+        ...
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel the block after `seconds`; the scope tells afterwards whether that has happened."""
         ...
 
 
@@ -79,6 +84,9 @@ class SystemClock:
         with anyio.move_on_after(max(0.0, until - self.now())):
             await event.wait()
         return event.is_set()
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        return anyio.move_on_after(max(0.0, seconds))
 
 
 # A clock that runs while the machine sleeps: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS, where

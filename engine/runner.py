@@ -8,7 +8,6 @@ from itertools import pairwise
 from math import isnan
 from typing import Any
 
-import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from engine.core.errors import (
@@ -111,7 +110,7 @@ class Runner:
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.attempt_s(job.labels)
-        with anyio.move_on_after(deadline_s) as scope:
+        with context.clock.move_on_after(deadline_s) as scope:
             return await self._kind.run(job, self._client, context)
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")

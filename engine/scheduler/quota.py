@@ -253,7 +253,7 @@ class QuotaTracker:
     async def ask_at_the_end(self) -> None:
         """Ask once more when the run ends, so that the stored figures are the service's."""
         if self._is_in_doubt:
-            with anyio.move_on_after(_LAST_TIMEOUT_S):
+            with self._clock.move_on_after(_LAST_TIMEOUT_S):
                 await self._fetch_quietly()
 
     async def _fetch_quietly(self) -> bool:

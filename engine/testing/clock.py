@@ -1,7 +1,7 @@
 """Clocks that a test moves."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf, isinf
@@ -103,9 +103,21 @@ class FakeClock:
         if event.is_set() or until <= self._now:
             await lowlevel.checkpoint()
             return event.is_set()
-        with anyio.CancelScope() as scope, self._sleeping(until, scope.cancel):
+        with self._moving_on_at(until):
             await event.wait()
         return event.is_set()
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel the block once the clock was moved by `seconds`; the scope tells whether it was."""
+        return self._moving_on_at(self._now + seconds)
+
+    @contextmanager
+    def _moving_on_at(self, until: float) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            if until <= self._now:
+                scope.cancel()
+            with self._sleeping(until, scope.cancel):
+                yield scope
 
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, stopping at the time of each sleeper until every task waits."""
@@ -255,3 +267,7 @@ class ProcessClock:
     async def wait(self, event: anyio.Event, until: float) -> bool:
         """Wait for `event` until it is `until` in this process; returns whether it is set."""
         return await self._machine.wait(event, until - self.offset_s)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel the block once the machine was moved by `seconds`; the scope tells whether it was."""
+        return self._machine.move_on_after(seconds)

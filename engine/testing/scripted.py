@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypeAlias
 
 import anyio
@@ -131,7 +132,8 @@ class Recording:
 class ScriptedKind(JobKind):
     """A kind with one axis of each common sort; only `models` has to be given.
 
-    Its thresholds fold exactly, and jobs of one group cost the same.
+    Its thresholds fold exactly, and jobs of one group cost the same. An attempt may take as long as it
+    likes, unless a subclass sets `deadline_s`.
     """
 
     name = "scripted"
@@ -157,6 +159,7 @@ class ScriptedKind(JobKind):
         ),
     )
     folded_field = "threshold"
+    deadline_s = inf
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
         """Always: a scripted answer lists all its scores."""

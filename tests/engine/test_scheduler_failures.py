@@ -65,6 +65,27 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
     assert seen == {"succeeded": 20, "rate_limited": 3}
 
 
+async def test_an_attempt_that_takes_longer_than_it_may_is_tried_again(clock: FakeClock) -> None:
+    class Bounded(ScriptedKind):
+        deadline_s = 900.0
+
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
+            client.takes_s = 901.0 if job.attempt == 1 else 899.0
+            return await super().run(job, client, context)
+
+    service = ScriptedService(good, kind=Bounded)
+
+    async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
+        run, status = await finished(engine, sweep(service))
+        seen = await outcomes(run)
+
+    first, second = starts(service)
+    assert status.state is RunState.FINISHED
+    assert seen == {"timed_out": 1, "succeeded": 1}
+    assert first + 900.0 < second < first + 960.0
+    assert clock.now() >= second + 899.0
+
+
 async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(clock: FakeClock) -> None:
     storm_s = 600.0
     service = ScriptedService(

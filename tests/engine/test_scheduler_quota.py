@@ -456,6 +456,30 @@ async def test_requests_without_an_answer_count_as_the_service_says_once_they_ha
     assert (quota.used, quota.reserved, quota.allotted) == (100, 0, 300)
 
 
+async def test_a_run_that_ends_waits_seconds_for_a_service_to_tell_its_quota(
+    clock: FakeClock,
+) -> None:
+    class Slow(ScriptedService):
+        async def quota(self, client: Any) -> Allotment | None:
+            if clock.now() >= NOW + 2.0:
+                await clock.sleep(3600.0)
+            return Allotment(used=0, allotted=100_000)
+
+    service = Slow(
+        lambda _: Transient("HTTP 500", status=500),
+        allotment=Allotment(used=0, allotted=0),
+        takes_s=1.0,
+    )
+    of = sweep(service, repeats=2, retry={"attempts": 1}, limits={"max_in_flight": 1})
+
+    async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    # It is asked after the first failure, and again at the end after the second.
+    assert status.jobs["failed"] == 2
+    assert clock.now() == NOW + 7.0
+
+
 async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_minute(
     clock: FakeClock,
 ) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,32 @@ async def test_waiting_ends_with_the_event_or_at_the_time_whichever_is_first() -
     assert seen == [True, False]
     assert await clock.wait(soon, NOW)
     assert not await clock.wait(never, NOW)
+
+
+async def test_a_block_ends_after_the_simulated_time_that_it_may_take() -> None:
+    clock = FakeClock(NOW)
+    machine = ProcessClock(clock, set_to=NOW + 3600.0)
+    ended: list[tuple[str, float, bool]] = []
+
+    async def work(name: str, clock: Clock, takes_s: float, within_s: float) -> None:
+        with clock.move_on_after(within_s) as scope:
+            await clock.sleep(takes_s)
+        ended.append((name, clock.now(), scope.cancelled_caught))
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(work, "at once", clock, 1.0, 0.0)
+        tasks.start_soon(work, "early", clock, 900.0, 901.0)
+        tasks.start_soon(work, "late", clock, 3600.0, 1800.0)
+        tasks.start_soon(work, "elsewhere", machine, 3600.0, 2700.0)
+        tasks.start_soon(work, "without an end", clock, 3600.0, inf)
+
+    assert ended == [
+        ("at once", NOW, True),
+        ("early", NOW + 900.0, False),
+        ("late", NOW + 1800.0, True),
+        ("elsewhere", NOW + 3600.0 + 2700.0, True),
+        ("without an end", NOW + 3600.0, False),
+    ]
 
 
 async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
