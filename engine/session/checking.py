@@ -11,6 +11,7 @@ from engine.core.model import Check
 from engine.core.nearest import suggestion
 from engine.scheduler import ask_counted
 from engine.session.execution import open_clients
+from engine.session.opening import open_declared
 from engine.store import Store
 from engine.sweep import Sweep
 
@@ -26,7 +27,7 @@ async def settle_groups(
     if not sweep.groups_pending:
         return sweep
     clock, service = clock or SystemClock(), sweep.service
-    async with service.open(clock) as client:
+    async with open_declared(service, clock) as client:
         if store is None:
             offered = await service.groups(client)
         else:
@@ -41,7 +42,7 @@ async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
 
     Returns the sweep with the answers. Raises JobError if the service does not answer.
     """
-    async with sweep.service.open(clock or SystemClock()) as client:
+    async with open_declared(sweep.service, clock or SystemClock()) as client:
         if sweep.groups_pending:
             offered = await sweep.service.groups(client)
             sweep = sweep.with_groups([group.name for group in offered])
@@ -59,7 +60,7 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
     lanes = sorted(sweep.plan().lanes)
     try:
         checks += [Check(name="network", ok=True, message=notice) for notice in sweep.notices()]
-        async with sweep.service.open(clock) as client:
+        async with open_declared(sweep.service, clock) as client:
             checks += await sweep.service.check(client)
             checks += await sweep.service.check_models(client, lanes, ask=ask)
             checks += await _check_groups(sweep, client)
@@ -69,7 +70,7 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
     if gate is None:
         return checks
     try:
-        async with gate.open(clock) as client:
+        async with open_declared(gate, clock) as client:
             for lane in lanes:
                 try:
                     health = await gate.check(client, lane)

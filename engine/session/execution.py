@@ -15,6 +15,7 @@ from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
 from engine.session.expansion import Expansion
 from engine.session.identity import Identity, name_costs
+from engine.session.opening import open_declared
 from engine.session.requests import Requests
 from engine.session.status import describe_account
 from engine.settings import Settings
@@ -38,8 +39,10 @@ async def open_clients(sweep: Sweep, clock: Clock) -> AsyncIterator[Clients]:
     """Open what a sweep needs to send; raises UsageError for what is missing, such as a key."""
     gate = sweep.health_gate
     async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(sweep.service.open(clock))
-        health = None if gate is None else await stack.enter_async_context(gate.open(clock))
+        service = await stack.enter_async_context(open_declared(sweep.service, clock))
+        health = None
+        if gate is not None:
+            health = await stack.enter_async_context(open_declared(gate, clock))
         yield Clients(service=service, gate=health)
 
 

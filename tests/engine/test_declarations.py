@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from engine import Registry, Sweep, SweepError, open_engine
+from engine import Registry, Sweep, SweepError, UsageError, check, open_engine
 from engine.kinds import (
     Answer,
     Clock,
@@ -154,3 +154,47 @@ def test_each_sweep_has_the_settings_of_its_own() -> None:
 
 def test_a_lane_is_called_after_the_field_that_the_kind_names() -> None:
     assert VALUES.lane({"target": "a", "threshold": 0.5}) == "a"
+
+
+class Broken(Recorder):
+    """Its `open` is given by each test."""
+
+    def __init__(self, opening: Any) -> None:
+        super().__init__()
+        self.opening = opening
+
+    def open(self, clock: Clock) -> Any:
+        return self.opening()
+
+
+@asynccontextmanager
+async def without_its_file() -> AsyncIterator[str]:
+    raise FileNotFoundError(2, "No such file or directory", "certificates.pem")
+    yield "never"
+
+
+async def without_a_context() -> AsyncIterator[str]:
+    yield "never"
+
+
+@pytest.mark.parametrize(
+    ("opening", "cause"),
+    [
+        (without_its_file, "FileNotFoundError: .*certificates.pem"),
+        (without_a_context, "TypeError: .*async context manager|TypeError: .*asynchronous context"),
+    ],
+)
+async def test_a_service_that_cannot_be_opened_is_named_with_the_cause(
+    opening: Any, cause: str, tmp_path: Path
+) -> None:
+    registry = Registry(services={"recorder": Broken(opening)}, health={"recorder": RecorderGate()})
+    sweep = Sweep.parse(sweep_file(), registry=registry)
+
+    checks = await check(sweep)
+    async with open_engine(tmp_path / "store.db", registry=registry) as engine:
+        run = await engine.submit(sweep)
+        with pytest.raises(UsageError, match=rf"Broken\.open raised ({cause})"):
+            await run.execute()
+
+    assert [one.name for one in checks if not one.ok] == ["service"]
+    assert "Broken.open raised" in checks[0].message
