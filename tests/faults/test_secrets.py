@@ -335,7 +335,7 @@ def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
         "refuse": run("run", "refuse.json", "--store", "refuse.db").code,
     }
 
-    assert codes == {"run": 3, "check": 1, "crash": 70, "refuse": 2}
+    assert codes == {"run": 3, "check": 1, "crash": 2, "refuse": 2}
     assert_nothing_is_told(folder)
 
 
