@@ -72,6 +72,8 @@ class LeakyService(Service):
             case "refuse":
                 raise UsageError(f"cannot open with \x1b[2J{key}")
         yield key
+        if self.settings.opens == "crash at the end":
+            raise RuntimeError(f"cannot close with \x1b[2J{key}")
 
     async def check(self, client: str) -> Sequence[Check]:
         return (Check(name=client, ok=False, message=f"the key is {client}"),)

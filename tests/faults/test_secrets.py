@@ -307,9 +307,9 @@ def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
     models = ["permanent", "transient", "group", "chain", "crash", "unauthorized"]
     sweep = {"name": "n", "service": service, "evaluation": "leak", "matrix": {"models": models}}
     (folder / "all.json").write_text(json.dumps({**sweep, "retry": RETRY}))
-    for opens in ("crash", "refuse"):
-        changed = {**sweep, "service": {**service, "opens": opens}}
-        (folder / f"{opens}.json").write_text(json.dumps(changed))
+    for name, opens in (("crash", "crash"), ("bug", "crash at the end"), ("refuse", "refuse")):
+        changed = {**sweep, "service": {**service, "opens": opens}, "retry": RETRY}
+        (folder / f"{name}.json").write_text(json.dumps(changed))
 
     def run(*arguments: str) -> Ended:
         ended = subprocess.run(  # noqa: S603
@@ -332,10 +332,11 @@ def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
         "run": run("run", "all.json").code,
         "check": run("check", "all.json").code,
         "crash": run("run", "crash.json", "--store", "crash.db").code,
+        "bug": run("run", "bug.json", "--store", "bug.db").code,
         "refuse": run("run", "refuse.json", "--store", "refuse.db").code,
     }
 
-    assert codes == {"run": 3, "check": 1, "crash": 2, "refuse": 2}
+    assert codes == {"run": 3, "check": 1, "crash": 2, "bug": 70, "refuse": 2}
     assert_nothing_is_told(folder)
 
 
