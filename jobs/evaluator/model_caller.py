@@ -112,7 +112,7 @@ class ModelCaller:
     ) -> Reply:
         """The reply to a question, from the run's cache if it has been answered before.
 
-        If `read` cannot use a reply, the model is told what is wrong and asked again, at most twice. `about`
+        If `read` cannot use a reply, the question is asked again with the reason, at most twice. `about`
         names the case for the event log; `tests` is the number of tests that the question opens. Raises
         JobError if no usable reply came; nothing is cached then.
         """

@@ -15,7 +15,7 @@ from engine.testing import Memory, ScriptedService, scored
 NOW = 1_800_000_000.0
 """2027-01-15 08:00 UTC, a Friday."""
 
-SELDOM = Settings(poll_s=1800.0, heartbeat_s=1800.0)
+RARE_POLLS = Settings(poll_s=1800.0, heartbeat_s=1800.0)
 """For hours of simulated time: a look at the store each second of them would take most of a test."""
 
 

@@ -15,7 +15,7 @@ from engine.limits import bucket_of
 from engine.report.words import requests_line
 from engine.store import Bucket
 from engine.testing import FakeClock, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, good, most_in_a_minute, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, good, most_in_a_minute, opened, starts, sweep
 from tests.engine.store.scenes import rows
 
 KEY = "sk-4f9a81c27be05d63"
@@ -32,7 +32,7 @@ def named(service: ScriptedService, address: str, reference: str) -> ScriptedSer
 
 
 async def work(path: Path, clock: FakeClock, service: Any, of: Sweep) -> None:
-    async with opened(path, service, clock, settings=SELDOM) as engine:
+    async with opened(path, service, clock, settings=RARE_POLLS) as engine:
         run = await engine.submit(of)
         await run.execute()
 

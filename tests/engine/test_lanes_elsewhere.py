@@ -22,7 +22,7 @@ from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import Lanes
 from engine.store.queries import workers
 from engine.testing import FakeClock, Recording, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
 LATER = NOW + 600.0
@@ -128,7 +128,7 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
@@ -159,7 +159,7 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
@@ -192,7 +192,7 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM, gate=SlowGate()) as engine,
+        opened(store, service, clock, settings=RARE_POLLS, gate=SlowGate()) as engine,
         opened(store, service, clock, gate=SlowGate()) as other,
         anyio.create_task_group() as tasks,
     ):
@@ -214,7 +214,7 @@ async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_her
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
     ):
         run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
@@ -262,7 +262,7 @@ async def test_a_run_that_has_stopped_is_unattended_while_another_run_is_execute
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
@@ -293,7 +293,7 @@ async def test_a_run_is_attended_while_its_service_is_asked_for_its_quota(
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
     ):
         run = await engine.submit(sweep(service, repeats=8))
@@ -344,7 +344,7 @@ async def test_a_process_that_was_stopped_is_said_to_be_although_nothing_of_it_i
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         opened(store, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):

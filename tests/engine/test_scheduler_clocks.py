@@ -8,7 +8,7 @@ from engine.kinds import Allotment, Answer, Job, RateLimited, Transient
 from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import (
     NOW,
-    SELDOM,
+    RARE_POLLS,
     events,
     finished,
     good,
@@ -25,7 +25,7 @@ async def stopped_after(
 ) -> None:
     """Work on a sweep for a while, then stop as a first Ctrl-C does."""
     async with (
-        opened(memory, service, clock, settings=SELDOM) as engine,
+        opened(memory, service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, **of))  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
     sent = len(service.recording.started)
 
     async with (
-        opened(memory, service, after, settings=SELDOM) as engine,
+        opened(memory, service, after, settings=RARE_POLLS) as engine,
         after.jumping(),
     ):
         run = await engine.run()

@@ -20,7 +20,7 @@ from engine.kinds import (
     Unauthorized,
 )
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, events, finished, good, opened, starts, sweep
 
 ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
 
@@ -52,7 +52,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -75,7 +75,7 @@ async def test_an_attempt_that_takes_longer_than_it_may_is_tried_again(clock: Fa
 
     service = ScriptedService(good, kind=Bounded)
 
-    async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
+    async with opened(Memory(), service, clock, settings=RARE_POLLS) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service))
         seen = await outcomes(run)
 
@@ -99,7 +99,7 @@ async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(clock: Fak
     of = sweep(service, repeats=220, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -130,7 +130,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -157,7 +157,7 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(clock: Fake
     of = sweep(service, repeats=3, retry=retry, limits={"max_in_flight": 2})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -194,7 +194,7 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(clock: FakeClock
     of = sweep(service, models=["a", "b"], repeats=200, limits={"rate_per_min": 600})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -226,7 +226,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(clock: 
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -258,7 +258,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
     of = sweep(service, models=["empty", "full"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -292,7 +292,7 @@ async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself
     of = sweep(service, models=["empty", "short"])
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -320,7 +320,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -343,7 +343,7 @@ async def test_a_lane_that_works_again_is_no_longer_probed(clock: FakeClock) -> 
     of = sweep(service, repeats=100, retry={"attempts": 100, "max_delay_s": 300})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

@@ -14,7 +14,7 @@ from engine.kinds import Answer, Clock, Health, HealthGate, Job, Transient, Unhe
 from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import (
     NOW,
-    SELDOM,
+    RARE_POLLS,
     events,
     finished,
     good,
@@ -99,7 +99,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
     of = sweep(service, models=["sick", "well"], repeats=60, gate=gate, limits={"max_in_flight": 1})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS, gate=gate) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -126,7 +126,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(clock: FakeClock) -
     of = sweep(service, models=["broken", "sick", "well"], repeats=5, gate=gate)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS, gate=gate) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -155,7 +155,7 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(clock: Fake
             seen.append(await (await other.run(run.name)).status())
 
     async with (
-        opened(memory, service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(memory, service, clock, settings=RARE_POLLS, gate=gate) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -183,7 +183,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
     of = sweep(service, repeats=100, gate=gate, retry={"attempts": 100})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS, gate=gate) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -217,7 +217,7 @@ async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_not
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS, gate=gate) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

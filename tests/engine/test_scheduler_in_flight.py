@@ -16,7 +16,7 @@ from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store.changes.queue import QueueChanges
 from engine.testing import FakeClock, Memory, Recording, ScriptedKind, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, finished, good, opened, starts, sweep
 
 
 class Counting(ScriptedKind):
@@ -48,7 +48,7 @@ async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
     of = sweep(service, models=["one", "two", "three"], repeats=40, limits=limits)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -97,7 +97,7 @@ async def test_lanes_get_fair_shares_of_the_slots(
     of = sweep(service, models=["a", "b", "c", "d"], repeats=100, limits={"max_in_flight": 10})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -115,7 +115,7 @@ async def test_a_single_slot_goes_round_between_lanes(clock: FakeClock) -> None:
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 1})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -148,7 +148,7 @@ async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -182,7 +182,7 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
     of = sweep(service, repeats=50, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -295,7 +295,7 @@ async def test_full_slots_cost_no_claims(clock: FakeClock, monkeypatch: pytest.M
     of = sweep(service, models=["a", "b"], repeats=50, limits={"max_in_flight": 4})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -366,7 +366,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
     of = sweep(service, repeats=58, limits=limits)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -419,7 +419,7 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     of = sweep(service, repeats=100, limits={"rate_per_min": 300, **limits})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)

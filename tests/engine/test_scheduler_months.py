@@ -13,7 +13,7 @@ import pytest
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, Measurement, Transient
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, Start, scored
-from tests.engine.scenes import SELDOM, events, opened, sweep
+from tests.engine.scenes import RARE_POLLS, events, opened, sweep
 
 EVE = datetime(2027, 1, 31, 23, 30, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
@@ -71,7 +71,7 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
     service = Monthly(clock, "UTC")
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=10))
@@ -93,7 +93,7 @@ async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is
     resumed = 0
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=15))
@@ -124,7 +124,7 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
     service = Unreachable(clock, "UTC")
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=30, limits={"max_in_flight": 3}))
@@ -163,8 +163,8 @@ async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
     limits = {"max_in_flight": 8, **({"quota": {"tests": 600}} if capped else {})}
 
     async with (
-        opened(memory, service, clock, settings=SELDOM) as one,
-        opened(memory, service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=RARE_POLLS) as one,
+        opened(memory, service, clock, settings=RARE_POLLS) as other,
         clock.jumping(),
     ):
         runs = [
@@ -198,7 +198,7 @@ async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_aske
     service = Slow(clock, "UTC")
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, repeats=40))

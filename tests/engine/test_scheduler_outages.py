@@ -22,7 +22,7 @@ from engine.kinds import (
     Unreachable,
 )
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, events, finished, good, opened, starts, sweep
 
 HOUR_S = 3600.0
 OUTCOMES = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
@@ -68,7 +68,7 @@ async def test_an_outage_costs_its_time_and_nothing_else(
     of = sweep(service, repeats=40, limits={"max_in_flight": 4}, retry={"attempts": allowed})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -103,7 +103,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
     of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 12})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -127,7 +127,7 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
     service = ScriptedService(lambda _: UNREACHABLE)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
@@ -163,7 +163,7 @@ async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -181,7 +181,7 @@ async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_
     of = sweep(service, models=["gone", "sound"], repeats=60, limits={"max_in_flight": 2})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -207,7 +207,7 @@ async def test_a_job_that_always_loses_its_connection_fails_while_others_are_ans
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -223,7 +223,7 @@ async def test_a_service_that_answers_with_its_own_error_is_not_away(clock: Fake
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=3))
@@ -241,7 +241,7 @@ async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_ha
     of = sweep(service, limits={"max_in_flight": 1}, retry={"attempts": 4, "outage_h": 0})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -267,7 +267,7 @@ async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(clock: 
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -286,7 +286,7 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
     of = sweep(service, repeats=100, limits={"max_in_flight": 16}, retry={"attempts": 1})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -308,7 +308,7 @@ async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(clock:
     of = sweep(service, repeats=5, retry={"attempts": 1, "outage_h": 1})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -341,7 +341,7 @@ async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
     )
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=5))
@@ -381,7 +381,7 @@ async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
     service = ScriptedService(lambda _: UNREACHABLE)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         of = sweep(service, repeats=3, retry={"attempts": 3, "outage_h": 0})
@@ -401,7 +401,7 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
     service = ScriptedService(lambda job: error if job.attempt < 3 else good(job))
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=40, retry={"attempts": 3}))
@@ -425,7 +425,7 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
     service = ScriptedService(script, takes_s=10.0)
     of = sweep(service, repeats=8, limits={"max_in_flight": 2})
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -453,7 +453,7 @@ async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeCl
     of = sweep(service, repeats=300, limits={"max_in_flight": 32})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -471,7 +471,7 @@ async def test_a_batch_that_fails_together_opens_no_breaker(clock: FakeClock) ->
     of = sweep(service, repeats=128, limits={"max_in_flight": 64})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -492,7 +492,7 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
     of = sweep(service, repeats=400, limits={"rate_per_min": 6000, "max_in_flight": 64})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -523,7 +523,7 @@ async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
     of = sweep(service, repeats=200, limits={"max_in_flight": 16})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

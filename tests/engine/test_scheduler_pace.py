@@ -7,7 +7,7 @@ import pytest
 
 from engine.kinds import Answer, Job, RateLimited, Sends
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, finished, good, opened, starts, sweep
 
 AT_ONCE = 32
 
@@ -39,7 +39,7 @@ async def test_a_strict_service_is_asked_hardly_more_often_than_it_answers(
     of = sweep(service, repeats=300, limits={"max_in_flight": AT_ONCE})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -65,7 +65,7 @@ async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
     of = sweep(service, models=["strict", "free"], repeats=100, limits={"max_in_flight": AT_ONCE})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -86,7 +86,7 @@ async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(clock: Fake
     of = sweep(service, repeats=40, limits={"models": {"*": {"rate_per_min": 20}}})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -114,7 +114,7 @@ async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(clock: 
     of = sweep(service, repeats=12, limits={"max_in_flight": 4})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

@@ -32,7 +32,7 @@ from engine.testing import (
     ScriptedService,
     scored,
 )
-from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, events, finished, good, opened, sweep
 
 
 def costing(tests: int) -> Answer:
@@ -71,7 +71,7 @@ async def test_never_more_than_the_allotment_is_used(clock: FakeClock) -> None:
     of = sweep(service, repeats=50, matrix={"groups": ["small", "large"]})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _run, status = await finished(engine, of)
@@ -127,7 +127,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
     allowed = 2_000 if limits else 3_000
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -150,7 +150,7 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(clock: 
     of = sweep(service, repeats=50, limits={"quota": {"tests": 20}})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -205,8 +205,8 @@ async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
     of = sweep(service, models=["a", "b"], repeats=60, limits={"requests": 20})
 
     async with (
-        opened(memory, service, clock, settings=SELDOM) as one,
-        opened(memory, service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=RARE_POLLS) as one,
+        opened(memory, service, clock, settings=RARE_POLLS) as other,
         clock.jumping(),
     ):
         first, second = await one.submit(of), await other.submit(of)
@@ -310,7 +310,7 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
     memory = Memory()
     async with AsyncExitStack() as stack:
         engines = [
-            await stack.enter_async_context(opened(memory, service, clock, settings=SELDOM))
+            await stack.enter_async_context(opened(memory, service, clock, settings=RARE_POLLS))
             for _ in range(processes)
         ]
         await stack.enter_async_context(clock.jumping())
@@ -341,7 +341,7 @@ async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_
     service = Late(good, allotment=Allotment(used=0, allotted=0), takes_s=50.0)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         await finished(engine, sweep(service, repeats=8))
@@ -366,7 +366,7 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -389,7 +389,7 @@ async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_
     of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -472,7 +472,7 @@ async def test_a_run_that_ends_waits_seconds_for_a_service_to_tell_its_quota(
     )
     of = sweep(service, repeats=2, retry={"attempts": 1}, limits={"max_in_flight": 1})
 
-    async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
+    async with opened(Memory(), service, clock, settings=RARE_POLLS) as engine, clock.jumping():
         _, status = await finished(engine, of)
 
     # It is asked after the first failure, and again at the end after the second.
@@ -569,8 +569,8 @@ async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(clock: Fa
     )
 
     async with (
-        opened(memory, service, clock, settings=SELDOM) as one,
-        opened(memory, service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=RARE_POLLS) as one,
+        opened(memory, service, clock, settings=RARE_POLLS) as other,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -593,8 +593,8 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(clock: F
     )
 
     async with (
-        opened(memory, service, clock, settings=SELDOM) as one,
-        opened(memory, service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=RARE_POLLS) as one,
+        opened(memory, service, clock, settings=RARE_POLLS) as other,
         clock.jumping(),
     ):
         first, second = [

@@ -13,7 +13,7 @@ from engine.store.memory import MemoryDatabase
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService
 from tests.engine.scenes import (
     NOW,
-    SELDOM,
+    RARE_POLLS,
     finished,
     good,
     most_in_a_minute,
@@ -32,7 +32,7 @@ async def work_for(
 ) -> None:
     """Work on a sweep for some simulated time, then stop as a first Ctrl-C does."""
     async with (
-        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=RARE_POLLS) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -80,7 +80,7 @@ async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(clock:
     of = sweep(service, repeats=400, limits={"rate_per_min": 60, "max_in_flight": 64})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -109,7 +109,7 @@ async def test_a_slow_lane_does_not_hold_up_another(clock: FakeClock) -> None:
     of = sweep(service, models=["slow", "fast"], repeats=100, limits=limits)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -135,7 +135,7 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
     of = sweep(service, repeats=40, limits={"rate_per_min": 600})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -167,7 +167,7 @@ async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_r
 
     async with (
         clock.jumping(),
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
     ):
         _, status = await finished(engine, of)
 
@@ -194,7 +194,7 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
 
     async with (
         clock.jumping(),
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
     ):
         _, status = await finished(engine, of)
         taken = next(commits)
@@ -248,7 +248,7 @@ async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(clock: FakeClock) 
     service: Any = ScriptedService(good, kind=TwoCalls)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, sweep(service, repeats=40))

@@ -18,7 +18,7 @@ from engine.kinds import (
     Unauthorized,
 )
 from engine.testing import FakeClock, Memory, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, finished, good, opened, starts, sweep
 
 REFUSED = Unauthorized("the key was refused (401)", status=401)
 EXCEEDED = QuotaExceeded("the monthly allotment of tests is used up (403)", status=403)
@@ -51,7 +51,7 @@ async def test_one_odd_refusal_ends_no_run(
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 4})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -78,7 +78,7 @@ async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
     of = sweep(service, repeats=400, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -99,7 +99,7 @@ async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"attempts": 4})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -121,7 +121,7 @@ async def test_a_quota_that_is_held_but_not_spent_is_waited_for(clock: FakeClock
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -147,7 +147,7 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
     of = sweep(service, repeats=50, limits={"max_in_flight": 4})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -165,7 +165,7 @@ async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"outage_h": 1})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

@@ -9,7 +9,7 @@ from engine.kinds import Allotment, Answer, Job, QuotaExceeded, RateLimited, Tra
 from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import (
     NOW,
-    SELDOM,
+    RARE_POLLS,
     events,
     finished,
     good,
@@ -31,7 +31,7 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
     of = sweep(service, repeats=300, limits={"max_in_flight": 16})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(tmp_path / "store.db", service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -69,7 +69,7 @@ async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minu
     of = sweep(service, repeats=150, limits={"max_in_flight": 16, "rate_per_min": 60})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(tmp_path / "store.db", service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -103,8 +103,8 @@ async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_
     path = tmp_path / "store.db"
 
     async with (
-        opened(path, service, clock, settings=SELDOM) as one,
-        opened(path, service, clock, settings=SELDOM) as other,
+        opened(path, service, clock, settings=RARE_POLLS) as one,
+        opened(path, service, clock, settings=RARE_POLLS) as other,
         clock.jumping(),
     ):
         first = await one.submit(of)

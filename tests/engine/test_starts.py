@@ -18,7 +18,16 @@ from engine.testing import (
     ScriptedKind,
     ScriptedService,
 )
-from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
+from tests.engine.scenes import (
+    NOW,
+    RARE_POLLS,
+    finished,
+    good,
+    most_in_a_minute,
+    opened,
+    starts,
+    sweep,
+)
 
 SOMETIMES = (0.0, 1.5, 0.0, 0.0, 0.7)
 """Handshakes as they are when connections are kept alive for a while."""
@@ -46,7 +55,7 @@ async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_sl
     of = sweep(service, repeats=150, limits={"rate_per_min": 60})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -71,7 +80,7 @@ async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
     of = sweep(service, repeats=70, limits={"rate_per_min": 60})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -98,7 +107,7 @@ async def test_each_request_of_an_attempt_has_a_slot_of_its_own(clock: FakeClock
     of = sweep(service, repeats=50, limits={"rate_per_min": 60})
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -127,7 +136,7 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
     service = Asked(good, kind=kind, allotment=Allotment(used=0, allotted=10**6), groups=("mania",))
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         for name in ("first", "second", "third"):

@@ -8,7 +8,7 @@ import pytest
 
 from engine.core import rates
 from engine.testing import FakeClock, Memory, ScriptedService
-from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, finished, good, opened, starts, sweep
 
 RATE_PER_MIN = 60
 
@@ -31,7 +31,7 @@ async def test_jobs_start_at_the_very_times_of_the_rule(count: int, seconds: flo
     service, clock = ScriptedService(good), FakeClock(NOW)
     threads = threading.enumerate()
 
-    async with opened(Memory(), service, clock, settings=SELDOM) as engine, clock.jumping():
+    async with opened(Memory(), service, clock, settings=RARE_POLLS) as engine, clock.jumping():
         of = sweep(service, repeats=count, limits={"rate_per_min": RATE_PER_MIN})
         _, status = await finished(engine, of)
 
@@ -51,7 +51,7 @@ async def test_runs_that_share_a_rate_take_as_long_as_one_in_any_order(
     service, clock = ScriptedService(good, takes_s=takes_s), FakeClock(NOW)
 
     async with (
-        opened(Memory(), service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):

@@ -17,7 +17,7 @@ from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, Unreachable
 from engine.testing import FakeClock, ScriptedKind, ScriptedService
 from tests.contracts.process import ContractServerProcess
-from tests.engine.scenes import SELDOM, finished, good, most_in_a_minute, opened
+from tests.engine.scenes import RARE_POLLS, finished, good, most_in_a_minute, opened
 from tests.engine.scenes import sweep as scripted_sweep
 from tests.faults.barrages import HASTY, LEASE_S, RUN, Toll
 from tests.faults.failpoints import Faults
@@ -276,7 +276,7 @@ async def _turn_a_month(path: Path, chance: Random) -> str:
         takes_s=takes_s,
     )
     of = scripted_sweep(service, repeats=int(allotted * 1.3), limits={"max_in_flight": in_flight})
-    async with opened(path, service, clock, settings=SELDOM) as engine, clock.jumping():
+    async with opened(path, service, clock, settings=RARE_POLLS) as engine, clock.jumping():
         run, status = await finished(engine, of)
         for _ in range(8):
             if status.reason is not StopReason.QUOTA:
@@ -310,7 +310,7 @@ async def _stay_away(path: Path, chance: Random) -> str:
 
     service = ScriptedService(script, takes_s=takes_s)
     of = scripted_sweep(service, repeats=10 * in_flight, limits={"max_in_flight": in_flight})
-    async with opened(path, service, clock, settings=SELDOM) as engine, clock.jumping():
+    async with opened(path, service, clock, settings=RARE_POLLS) as engine, clock.jumping():
         _, status = await finished(engine, of)
     late_s = clock.now() - ends
     in_vain = sum(begins < start.at < ends - takes_s for start in service.recording.started)

@@ -22,7 +22,7 @@ from engine import Engine, Status, StopReason, Sweep, open_engine
 from engine.clock import Clock
 from engine.testing import FakeClock
 from tests.contracts.server import ContractServer
-from tests.engine.scenes import SELDOM
+from tests.engine.scenes import RARE_POLLS
 from tests.faults.sweeps import KEY, crisis
 from tests.faults.wire import GOOD, WIRE, wire_server
 
@@ -298,7 +298,7 @@ async def test_a_service_that_is_not_there_yet_is_waited_for_without_a_storm(
     store = tmp_path / "store.db"
     async with (
         ContractServer() as elsewhere,
-        open_engine(store, clock=clock, settings=SELDOM) as engine,
+        open_engine(store, clock=clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):

@@ -16,7 +16,7 @@ from engine.session.requests import Requests
 from engine.testing import FakeClock, Memory
 from jobs.chat.target import Question
 from jobs.evaluator import evaluator_of
-from tests.engine.scenes import NOW, SELDOM, most_in_a_minute
+from tests.engine.scenes import NOW, RARE_POLLS, most_in_a_minute
 from tests.jobs.chat.server import Asked, chat_server, completion
 from tests.jobs.serve.running import GROUP, KIND, PROMPT, write_groups
 
@@ -54,7 +54,9 @@ class Scene:
         )
 
     def opened(self) -> Any:
-        return open_engine(self.memory, registry=self.registry, clock=self.clock, settings=SELDOM)
+        return open_engine(
+            self.memory, registry=self.registry, clock=self.clock, settings=RARE_POLLS
+        )
 
     async def run(self, sweep: Sweep, *, stop_after_s: float | None = None) -> Status:
         async with self.opened() as engine, self.clock.jumping():

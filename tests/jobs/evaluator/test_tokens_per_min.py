@@ -14,7 +14,7 @@ from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.limits import estimate_tokens
 from jobs.chat.target import Generation, Question, Reply
 from jobs.evaluator import LocalEvaluator
-from tests.engine.scenes import NOW, SELDOM
+from tests.engine.scenes import NOW, RARE_POLLS
 from tests.jobs.chat.server import ChatServer, chat_server, completion
 from tests.jobs.serve.running import GROUP, KIND, MODEL, PROMPT, write_groups
 
@@ -83,7 +83,7 @@ class Scene:
             registry=self.registry,
         )
         async with open_engine(
-            self.folder / "store.db", registry=self.registry, clock=self.clock, settings=SELDOM
+            self.folder / "store.db", registry=self.registry, clock=self.clock, settings=RARE_POLLS
         ) as engine:
             run = await engine.submit(sweep)
             async with self.clock.jumping(), anyio.create_task_group() as tasks:
