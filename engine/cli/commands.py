@@ -60,7 +60,7 @@ def show_plan(
     from engine.cli.running import run_command
     from engine.clock import SystemClock
     from engine.report.plans import plan_lines
-    from engine.session import add_times, settle
+    from engine.session import add_times, resolve
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
@@ -68,7 +68,7 @@ def show_plan(
     is_known = store_exists(store)
 
     async def make() -> "Plan":
-        asked = await settle(loaded) if online else loaded
+        asked = await resolve(loaded) if online else loaded
         if not is_known:
             return add_times(asked.plan(), asked.limits, SystemClock().now())
         async with open_for_reading(store) as engine:

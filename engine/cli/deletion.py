@@ -35,7 +35,7 @@ def delete(
 
     async def apply() -> "Deleted":
         async with open_existing(store) as engine:
-            return await engine.delete(run, told=gone.append)
+            return await engine.delete(run, on_progress=gone.append)
 
     try:
         done = run_command(apply)

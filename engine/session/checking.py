@@ -16,7 +16,7 @@ from engine.store import Store
 from engine.sweep import Sweep
 
 
-async def settle_groups(
+async def resolve_groups(
     sweep: Sweep, clock: Clock | None = None, store: Store | None = None
 ) -> Sweep:
     """Replace `groups: all` by the groups that the service offers; other sweeps are returned unchanged.
@@ -37,7 +37,7 @@ async def settle_groups(
         return sweep.with_groups([group.name for group in offered])
 
 
-async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
+async def resolve(sweep: Sweep, clock: Clock | None = None) -> Sweep:
     """Ask the service what a plan needs to know: the groups of `groups: all`, and which cells fold.
 
     Returns the sweep with the answers. Raises JobError if the service does not answer.

@@ -18,7 +18,7 @@ from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo
 from engine.core.stores import store_path
 from engine.registry import Registry
 from engine.scheduler import cap_names
-from engine.session.checking import settle_groups, try_opening
+from engine.session.checking import resolve_groups, try_opening
 from engine.session.holdings import holdings
 from engine.session.identity import Identity, name_costs
 from engine.session.inspection import find_job
@@ -113,7 +113,7 @@ class Engine:
             sweep = (
                 sweep.with_groups(pinned)
                 if pinned
-                else await settle_groups(sweep, self.clock, self.store)
+                else await resolve_groups(sweep, self.clock, self.store)
             )
             pinned = sweep.groups()
         new = self._new_run(sweep, pinned, accept=accept, fresh=fresh)
@@ -289,26 +289,30 @@ class Engine:
             check_name(new)
         except ValueError as error:
             raise UsageError(f"the name {new!r:.120} {error}") from None
-        row = await self._idle(await self._find_row(name))
+        row = await self._find_row(name)
+        await self._check_unused(row)
         if new == name:
             raise UsageError(f"the run is called {name!r} already")
         caps = list(zip(cap_names(name), cap_names(new), strict=True))
         renamed = await self.store.runs.rename_run(row, new, caps)
         return self._run_of(renamed)
 
-    async def delete(self, name: str, *, told: Callable[[int], None] = lambda _: None) -> Deleted:
+    async def delete(
+        self, name: str, *, on_progress: Callable[[int], None] = lambda _: None
+    ) -> Deleted:
         """Delete a run with its jobs, results and answers; answers that other runs reuse are kept for them.
 
-        A large run is deleted in parts; after each, `told` is called with the number of jobs that are gone.
-        If this is interrupted, the run's state is `deleting`: only `delete` and `prune` accept it, and delete
-        the rest. Raises UsageError if there is no such run, or if a process works on it.
+        A large run is deleted in parts; after each, `on_progress` is called with the number of jobs that are
+        deleted so far. If this is interrupted, the run's state is `deleting`: only `delete` and `prune`
+        accept it, and delete the rest. Raises UsageError if there is no such run, or if a process works on
+        it.
         """
-        return await self.store.removal.delete_run(
-            await self._idle(await self._find_any_row(name)), cap_names(name), told
-        )
+        row = await self._find_any_row(name)
+        await self._check_unused(row)
+        return await self.store.removal.delete_run(row, cap_names(name), on_progress)
 
-    async def _idle(self, row: RunRow) -> RunRow:
-        """The same run; raises UsageError when a process works on it."""
+    async def _check_unused(self, row: RunRow) -> None:
+        """Raise UsageError if a process works on a run."""
         name = row.name
         await self.store.worker.reclaim_from_dead()
         is_open = row.state in (RunState.ACTIVE, RunState.PAUSED)
@@ -317,7 +321,6 @@ class Engine:
                 f"the run {name!r} is {row.state}, and a process works on the store: wait for it, stop"
                 f" it, or end the run first (`nightsweep cancel`)"
             )
-        return row
 
     async def prune(self) -> Pruned:
         """Remove what no run refers to, such as prompts of deleted runs, and shrink the store's file.

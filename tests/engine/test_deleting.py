@@ -40,7 +40,7 @@ async def test_a_run_whose_deletion_was_cut_short_is_no_run_any_more_and_pruning
         wanted = sweep(service, models=["a", "b", "c"])
         run, _ = await finished(engine, wanted)
         with anyio.CancelScope() as scope:
-            await engine.delete("scripted", told=lambda _: scope.cancel())
+            await engine.delete("scripted", on_progress=lambda _: scope.cancel())
 
         [left] = await engine.runs()
         refused: list[Callable[[], Awaitable[object]]] = [
@@ -97,7 +97,7 @@ async def test_a_run_that_nobody_works_on_any_more_is_deleted_whatever_its_state
 async def delete_half(engine: Engine) -> None:
     """Begin to delete the run, and stop after the first part, as Ctrl-C does."""
     with anyio.CancelScope() as scope:
-        await engine.delete("scripted", told=lambda _: scope.cancel())
+        await engine.delete("scripted", on_progress=lambda _: scope.cancel())
 
 
 async def delete_whole(engine: Engine) -> None:
@@ -174,7 +174,7 @@ async def test_who_deletes_a_run_that_another_deletes_at_the_same_time_finds_it_
         found: list[int] = []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(prune)
-            deleted = await engine.delete("scripted", told=lambda _: is_begun.set())
+            deleted = await engine.delete("scripted", on_progress=lambda _: is_begun.set())
 
         assert sum(found) + deleted.jobs == 4
         assert await engine.runs() == []
