@@ -125,7 +125,8 @@ class QuotaTracker:
 
     async def fetch(self) -> Allotment | None:
         """Ask the service for its quota and store it; None if it has none. Raises JobError if it cannot tell."""
-        return await self._fetch(self._clock.now())
+        async with self._asking:
+            return await self._fetch(self._clock.now())
 
     async def _fetch(self, now: float) -> Allotment | None:
         if self._run.ask_quota is None or not self._run.kind.uses_quota:
@@ -252,13 +253,15 @@ class QuotaTracker:
 
     async def ask_at_the_end(self) -> None:
         """Ask once more when the run ends, so that the stored figures are the service's."""
-        if self._is_in_doubt:
-            with self._clock.move_on_after(_LAST_TIMEOUT_S):
-                await self._fetch_quietly()
+        with self._clock.move_on_after(_LAST_TIMEOUT_S):
+            # A question may be under way: it is left to be answered, and answers what was in doubt before it.
+            async with self._asking:
+                if self._is_in_doubt:
+                    await self._fetch_quietly()
 
     async def _fetch_quietly(self) -> bool:
         try:
-            has_figure = await self.fetch() is not None
+            has_figure = await self._fetch(self._clock.now()) is not None
         except JobError:
             # Not noted each time: a service that fails requests is likely to fail this one, too.
             self._unanswered += 1

@@ -480,6 +480,28 @@ async def test_a_run_that_ends_waits_seconds_for_a_service_to_tell_its_quota(
     assert clock.now() == NOW + 7.0
 
 
+async def test_a_question_that_is_under_way_when_a_run_ends_is_left_to_be_answered(
+    clock: FakeClock,
+) -> None:
+    class Slow(ScriptedService):
+        async def quota(self, client: Any) -> Allotment | None:
+            if clock.now() > NOW:
+                await clock.sleep(3.0)
+            return Allotment(used=7, allotted=100_000)
+
+    service = Slow(
+        lambda _: Transient("HTTP 500", status=500), allotment=Allotment(used=0, allotted=0)
+    )
+    service.recording.takes_s = 1.0
+
+    async with opened(Memory(), service, clock, settings=RARE_POLLS) as engine, clock.jumping():
+        _, status = await finished(engine, sweep(service, retry={"attempts": 1}))
+
+    [quota] = status.quotas
+    assert (quota.used, quota.reserved) == (7, 0)
+    assert clock.now() == NOW + 4.0
+
+
 async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_minute(
     clock: FakeClock,
 ) -> None:
