@@ -60,7 +60,7 @@ class QuotaStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakenOver:
+class ReusedAnswers:
     """Answers to another run of the store that are reused here."""
 
     run: str | None
@@ -164,7 +164,7 @@ class Status:
     """Why nothing can be saved at present, such as a full disk; empty if saving works."""
     trouble_since: float | None = None
     """When saving first failed, in seconds since the Unix epoch."""
-    taken_over: tuple[TakenOver, ...] = ()
+    reused: tuple[ReusedAnswers, ...] = ()
     """Cells with an answer reused from another run, by that run."""
     cells_outdated: int = 0
     """Cells of a run started with `--fresh` that keep their old answer, because asking again failed."""
@@ -227,7 +227,7 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class StoredCells:
     """What a store already has of a sweep. The cells of all fields add up to those of the sweep."""
 
     cells_answered: int
@@ -236,7 +236,7 @@ class Held:
     """Cells that failed there; they are asked again only after `retry`."""
     cells_cancelled: int
     """Cells that were cancelled there; they are asked again only after `retry --cancelled`."""
-    taken_over: tuple[TakenOver, ...]
+    reused: tuple[ReusedAnswers, ...]
     """Cells that other runs have answers for."""
     left: "Plan"
     """What is still to be asked; its `money` is empty."""
@@ -246,9 +246,7 @@ class Held:
     @property
     def is_empty(self) -> bool:
         """Whether the store has nothing of the sweep."""
-        return not (
-            self.cells_answered or self.cells_failed or self.cells_cancelled or self.taken_over
-        )
+        return not (self.cells_answered or self.cells_failed or self.cells_cancelled or self.reused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,5 +296,5 @@ class Plan:
     """The most that the sweep may cost in quota; None if unknown."""
     most_tests_of_one: int | None = None
     """The most that one job may cost, which is reserved for each in flight; None if unknown."""
-    held: Held | None = None
+    stored: StoredCells | None = None
     """What the store has of it, and what is left; None without a store, or if that cannot be known."""

@@ -1,7 +1,7 @@
 """A plan as text for a terminal of 80 columns."""
 
 from engine.core.listing import quantity
-from engine.core.status import Held, Plan
+from engine.core.status import Plan, StoredCells
 from engine.core.terminal import plain
 from engine.report.money import estimate_lines
 from engine.report.reuse import reuse_words
@@ -22,12 +22,12 @@ def plan_lines(plan: Plan) -> list[str]:
         *(f"cost       {line}" for line in estimate_lines(plan.money)),
         f"time       {_time(plan)}",
     ]
-    held = plan.held
-    if held is None or held.is_empty:
+    stored = plan.stored
+    if stored is None or stored.is_empty:
         lines += _finish_lines(plan)
     else:
-        lines += _held_lines(held)
-    if held is not None and held.has_replies:
+        lines += _stored_lines(stored)
+    if stored is not None and stored.has_replies:
         lines.append("           replies kept from earlier calls may reduce this")
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
     for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
@@ -38,19 +38,19 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _held_lines(held: Held) -> list[str]:
+def _stored_lines(stored: StoredCells) -> list[str]:
     """The part of a sweep that the store already has, and what is left to do."""
-    left = held.left
+    left = stored.left
     parts = [
-        *[f"{quantity(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
-        *map(reuse_words, held.taken_over),
-        *[f"{quantity(held.cells_failed, 'cell')} failed (`retry` asks again)"]
-        * bool(held.cells_failed),
-        *[f"{quantity(held.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
-        * bool(held.cells_cancelled),
+        *[f"{quantity(stored.cells_answered, 'cell')} answered"] * bool(stored.cells_answered),
+        *map(reuse_words, stored.reused),
+        *[f"{quantity(stored.cells_failed, 'cell')} failed (`retry` asks again)"]
+        * bool(stored.cells_failed),
+        *[f"{quantity(stored.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
+        * bool(stored.cells_cancelled),
     ]
     lines = [
-        f"held       {', '.join(parts)}",
+        f"stored     {', '.join(parts)}",
         f"left       {quantity(left.cells, 'cell')}, {quantity(left.jobs, 'job')}",
     ]
     if not left.jobs:

@@ -66,10 +66,10 @@ def jobs_line(status: Status) -> str:
         "failed": status.jobs.get("failed", 0),
         "cancelled": status.jobs.get("cancelled", 0),
     }
-    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count > 0)
-    if not said and explained:
+    counted = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count > 0)
+    if not counted and explained:
         return ""
-    return f"jobs: {said or 'none'}"
+    return f"jobs: {counted or 'none'}"
 
 
 def held_lines(status: Status) -> list[str]:
@@ -81,7 +81,7 @@ def held_lines(status: Status) -> list[str]:
         ((sum(one.jobs for one in group), _describe_held(group, status)) for group in groups),
         key=lambda line: (-line[0], line[1]),
     )
-    shown = [f"{jobs:,} {said}" for jobs, said in lines[:MOST_CAUSES]]
+    shown = [f"{jobs:,} {cause}" for jobs, cause in lines[:MOST_CAUSES]]
     if more := sum(jobs for jobs, _ in lines[MOST_CAUSES:]):
         shown.append(f"and {more:,} more")
     return shown
@@ -119,13 +119,13 @@ def _list_queued(status: Status) -> list[tuple[str, int]]:
     """The numbers of queued jobs by their words, the largest first."""
     jobs: Counter[str] = Counter()
     for why, group in _group_queued(status).items():
-        said = _WORDS[why].text
+        text = _WORDS[why].text
         until = min((one.until for one in group if one.until is not None), default=None)
         if why is WaitReason.WINDOW and until is not None:
-            said += f" at {time_of_day(until, now=status.at, zone=group[0].zone)}"
+            text += f" at {time_of_day(until, now=status.at, zone=group[0].zone)}"
         elif until is not None and until > status.at + _FAR_S:
-            said += f" until {time_of_day(until, now=status.at)}"
-        jobs[said] += sum(one.jobs for one in group)
+            text += f" until {time_of_day(until, now=status.at)}"
+        jobs[text] += sum(one.jobs for one in group)
     return jobs.most_common()
 
 
@@ -139,41 +139,45 @@ def _group_queued(status: Status) -> dict[WaitReason, list[Waiting]]:
 
 def _describe_held(group: Sequence[Waiting], status: Status) -> str:
     """Why some jobs are held, and in which lanes if others are not."""
-    is_quota_held = any(quota.reserved for quota in status.quotas)
+    is_reserved = any(quota.reserved for quota in status.quotas)
     all_lanes = {one.lane for one in status.waiting}
-    return _explain(group, all_lanes, status.at, is_quota_held=is_quota_held)
+    return _explain(group, all_lanes, status.at, is_reserved=is_reserved)
 
 
 def _explain(
-    group: Sequence[Waiting], all_lanes: Collection[str], now: float, *, is_quota_held: bool = False
+    group: Sequence[Waiting],
+    all_lanes: Collection[str],
+    now: float,
+    *,
+    is_reserved: bool = False,
 ) -> str:
     lanes = sorted({one.lane for one in group})
     of = (
         f" for {join_first([plain(lane) for lane in lanes])}" if len(lanes) < len(all_lanes) else ""
     )
-    return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, now, is_quota_held=is_quota_held)}"
+    return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, now, is_reserved=is_reserved)}"
 
 
-def _cause(group: Sequence[Waiting], now: float, *, is_quota_held: bool) -> str:
+def _cause(group: Sequence[Waiting], now: float, *, is_reserved: bool) -> str:
     why = group[0].why
-    said = plain(group[0].detail) or _WORDS[why].text
+    detail = plain(group[0].detail) or _WORDS[why].text
     until = min((one.until for one in group if one.until is not None), default=None)
     match why:
         case WaitReason.HELD:
             return f"{_WORDS[why].text}{_until(until, now)}"
         case WaitReason.THROTTLED:
             return f"{_WORDS[why].text}{_again(until, now)}"
-        case WaitReason.QUOTA if not group[0].detail and is_quota_held:
-            return "what is left of the quota is held for jobs in flight"
+        case WaitReason.QUOTA if not group[0].detail and is_reserved:
+            return "what is left of the quota is reserved for jobs in flight"
         case WaitReason.UNHEALTHY:
             lanes = sorted({plain(one.lane) for one in group})
-            return f"{join_first(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {said}"
+            return f"{join_first(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {detail}"
         case WaitReason.REFUSED:
-            return f"{said}; asked again before that is believed"
+            return f"{detail}; asked again before that is believed"
         case WaitReason.ERRORS | WaitReason.MACHINE:
-            return f"{said}{_again(until, now)}"
+            return f"{detail}{_again(until, now)}"
         case _:
-            return said
+            return detail
 
 
 def _until(until: float | None, now: float) -> str:

@@ -130,10 +130,10 @@ def judge_words(judge: str) -> str:
 
 def quota_words(quota: QuotaStatus) -> str:
     """One quota: how much of it is used, and how much is reserved for requests in flight."""
-    held = f" ({quota.reserved:,} held)" if quota.reserved else ""
+    reserved = f" ({quota.reserved:,} reserved)" if quota.reserved else ""
     # The numbers come first, so that a narrow terminal cuts off the name.
     period = "" if quota.period == "run" else f" in {plain(quota.period)}"
-    return f"{quota.used:,} of {quota.allotted:,}{held}{period}: {plain(quota.name)}"
+    return f"{quota.used:,} of {quota.allotted:,}{reserved}{period}: {plain(quota.name)}"
 
 
 def left_line(status: Status) -> str:

@@ -19,7 +19,7 @@ from engine.core.stores import store_path
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import resolve_groups, try_opening
-from engine.session.holdings import holdings
+from engine.session.holdings import find_stored_cells
 from engine.session.identity import Identity, name_costs
 from engine.session.inspection import find_job
 from engine.session.planning import add_times
@@ -199,7 +199,7 @@ class Engine:
     async def plan(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Plan:
         """Compute what a sweep would send, from what earlier answers in this store have cost.
 
-        Nothing is sent. `held` of the plan has what the store already has of the sweep, and what is left if
+        Nothing is sent. `stored` of the plan is what the store already has of the sweep, and what is left if
         it is submitted with these options. It is None as long as only the service knows the groups. If
         `submit` would refuse the sweep, `unknown` has the reason.
         """
@@ -215,10 +215,11 @@ class Engine:
         try:
             of = await self.store.reader.preview(new)
         except UsageError as error:
-            refusal = f"what the store holds, since `run` would refuse: {error}"
+            refusal = f"what the store has, since `run` would refuse: {error}"
             return replace(found, unknown=(*found.unknown, refusal))
         identity = Identity(sweep)
-        return replace(found, held=await holdings(self.store, sweep, of, identity, costs, now))
+        stored = await find_stored_cells(self.store, sweep, of, identity, costs, now)
+        return replace(found, stored=stored)
 
     async def _find_pinned_groups(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""

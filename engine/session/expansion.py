@@ -80,7 +80,7 @@ class Expansion:
         """Return what the sweep changes of the last one that was written out in full; None to compare all jobs.
 
         All are compared after an edit that was interrupted, after a change that asks everything again, and
-        when other runs may have answers that were not taken over yet.
+        when other runs may have answers that were not reused yet.
         """
         row = self._row
         if kept is None or layout is None or kept.generation != row.generation - 1:

@@ -1,4 +1,4 @@
-"""What a store already holds of a sweep, as submitting it would find, but without a change to the store."""
+"""What a store already has of a sweep, as submitting it would find, but without a change to the store."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from itertools import islice
 
 from engine.core.matrix import JobCount, JobSpec
 from engine.core.quota import Cost
-from engine.core.status import Held, TakenOver
+from engine.core.status import ReusedAnswers, StoredCells
 from engine.session.identity import Identity
 from engine.session.planning import add_times
 from engine.store import Holding, NewJob, RunRow, Store
@@ -44,19 +44,19 @@ class _Sum:
     answered: int = 0
     failed: int = 0
     cancelled: int = 0
-    taken_over: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
     answered_at: dict[str, float] = field(default_factory=dict)
     # The number of jobs whose counts are equal.
     left: Counter[tuple[object, ...]] = field(default_factory=Counter)
     counts: dict[tuple[object, ...], JobCount] = field(default_factory=dict)
 
-    def add(self, held: Holding, source: str | None) -> None:
-        self.answered += held.kept.answered
-        self.failed += held.kept.failed
-        self.cancelled += held.kept.cancelled
+    def add(self, one: Holding, source: str | None) -> None:
+        self.answered += one.kept.answered
+        self.failed += one.kept.failed
+        self.cancelled += one.kept.cancelled
         if source is not None:
-            self.taken_over[source] += held.taken_over
-            self.answered_at[source] = max(held.answered_at, self.answered_at.get(source, 0.0))
+            self.reused[source] += one.reused
+            self.answered_at[source] = max(one.answered_at, self.answered_at.get(source, 0.0))
 
     def add_left(self, count: JobCount) -> None:
         alike = (*count[:6], tuple(sorted(count.calls.items())), count.questions)
@@ -76,34 +76,34 @@ class _Sum:
         ]
 
 
-async def holdings(
+async def find_stored_cells(
     store: Store,
     sweep: Sweep,
     of: RunRow,
     identity: Identity,
     costs: Mapping[str, Cost],
     now: float,
-) -> Held:
-    """Return what the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""
+) -> StoredCells:
+    """Find what the store has of a sweep whose run would be `of`; `costs` are what answers cost so far."""
     found = _Sum()
     reuse = sweep.reuse and await store.reader.has_other_runs(of)
     specs = sweep.jobs(of.identity)
     while batch := list(islice(specs, BATCH)):
         jobs = [new_job(sweep, spec, identity.of(spec.labels)) for spec in batch]
-        held = await store.reader.survey(of, jobs, reuse=reuse, unanswered=sweep.unanswered)
-        for spec, (one, source) in zip(batch, held, strict=True):
+        holdings = await store.reader.survey(of, jobs, reuse=reuse, unanswered=sweep.unanswered)
+        for spec, (one, source) in zip(batch, holdings, strict=True):
             found.add(one, source)
             if one.to_ask:
                 count = sweep.matrix.count(sweep.kind, spec, one.to_ask, costs=costs)
                 found.add_left(count)
     left = sweep.plan_of(found.count_left())
-    return Held(
+    return StoredCells(
         cells_answered=found.answered,
         cells_failed=found.failed,
         cells_cancelled=found.cancelled,
-        taken_over=tuple(
-            TakenOver(run=name, cells=cells, answered_at=found.answered_at[name])
-            for name, cells in found.taken_over.most_common()
+        reused=tuple(
+            ReusedAnswers(run=name, cells=cells, answered_at=found.answered_at[name])
+            for name, cells in found.reused.most_common()
         ),
         left=add_times(left, sweep.limits, now),
         has_replies=bool(left.calls) and await store.reader.has_calls(of, of_others=sweep.reuse),

@@ -14,7 +14,7 @@ from engine.core.provenance import digest_of
 from engine.core.rows import Coverage
 from engine.core.runs import StopReason, WaitReason
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Session, Status, TakenOver, Waiting
+from engine.core.status import QuotaStatus, ReusedAnswers, Session, Status, Waiting
 from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.results.coverage import count_answers
@@ -67,7 +67,7 @@ class StatusReader:
         if not (self.scheduler or unattended):
             elsewhere = await self.store.worker.find_lanes_elsewhere(row.id)
         left, binding = self._estimate_left(totals, questions, elsewhere, limits)
-        taken_over = await self.store.reader.answers_from_other_runs(row.id)
+        reused = await self.store.reader.answers_from_other_runs(row.id)
         since, trouble = await self.store.worker.find_stall(row.id) or (None, "")
         return Status(
             run=row.name,
@@ -105,21 +105,21 @@ class StatusReader:
             unattended=unattended,
             trouble=trouble,
             trouble_since=since,
-            taken_over=taken_over,
+            reused=reused,
             cells_outdated=totals.cells_outdated,
             fresh_at=row.fresh_at,
-            session=await self._session(coverage, totals, taken_over),
+            session=await self._session(coverage, totals, reused),
         )
 
     async def _session(
-        self, coverage: Coverage, totals: Totals, taken_over: Iterable[TakenOver]
+        self, coverage: Coverage, totals: Totals, reused: Iterable[ReusedAnswers]
     ) -> Session | None:
         """The session, with the number of cells that had an answer of the run's own when it began."""
         if self.session is None:
             return None
         began_at = self.session.began_at
         since = await self.store.reader.cells_answered_since(self.row.id, began_at)
-        of_others = sum(one.cells for one in taken_over)
+        of_others = sum(one.cells for one in reused)
         before = coverage.answered - of_others - totals.cells_outdated - since
         return replace(self.session, cells_before=max(0, before))
 

@@ -16,7 +16,7 @@ from engine.core.policy import UnansweredPolicy
 from engine.core.quota import Cost, QuotaState
 from engine.core.runs import Event, EventKind, RunState
 from engine.core.states import State
-from engine.core.status import TakenOver
+from engine.core.status import ReusedAnswers
 from engine.core.values import ValueType
 from engine.store import leftovers
 from engine.store.database import Database
@@ -294,7 +294,7 @@ class StoreReader:
             lambda connection: results.count_past_cells(connection, of.id)
         )
 
-    async def answers_from_other_runs(self, run_id: int) -> tuple[TakenOver, ...]:
+    async def answers_from_other_runs(self, run_id: int) -> tuple[ReusedAnswers, ...]:
         """The answers of a run that were reused from other runs, by the run that asked for them."""
         return await self._database.ask(
             lambda connection: totals.answers_from_other_runs(connection, run_id)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import Plan, Sweep
 from engine.core.rows import Coverage
-from engine.core.status import Held, TakenOver
+from engine.core.status import ReusedAnswers, StoredCells
 from engine.kinds import Answer, Job, Permanent
 from engine.report.plans import plan_lines
 from engine.results.coverage import CountedRows
@@ -48,9 +48,9 @@ def answer(job: Job) -> Answer | Exception:
     return scored(0.2, 0.4, 0.6, 0.9)
 
 
-def held(plan: Plan) -> Held:
-    assert plan.held is not None
-    return plan.held
+def stored(plan: Plan) -> StoredCells:
+    assert plan.stored is not None
+    return plan.stored
 
 
 @settings(max_examples=12, deadline=None)
@@ -84,14 +84,14 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
                 status = await (await engine.submit(asked, fresh=fresh)).execute()
                 sent = len(service.recording.started) - before
 
-                found = held(plan)
-                taken_over = sum(one.cells for one in found.taken_over)
+                found = stored(plan)
+                reused = sum(one.cells for one in found.reused)
                 assert found.left.jobs == sent
                 assert (
                     found.cells_answered
                     + found.cells_failed
                     + found.cells_cancelled
-                    + taken_over
+                    + reused
                     + found.left.cells
                     == plan.cells
                     == status.cells
@@ -99,13 +99,13 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
                 assert (await _again(engine, asked)).jobs == 0
 
     async def _again(engine: Any, asked: Sweep) -> Plan:
-        return held(await engine.plan(asked)).left
+        return stored(await engine.plan(asked)).left
 
     with TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder)))
 
 
-async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Path) -> None:
+async def test_a_plan_says_what_is_stored_and_what_is_left_to_pay_for(tmp_path: Path) -> None:
     service = ScriptedService(good)
     limits = {"rate_per_min": 6, "max_in_flight": 4}
     clock = FakeClock(NOW)
@@ -118,22 +118,22 @@ async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Pa
             await clock.sleep(1.0)
         afresh = await engine.plan(more, fresh=True)
 
-    found = held(plan)
+    found = stored(plan)
     assert (plan.cells, found.cells_answered, found.cells_failed) == (6, 1, 0)
-    assert found.taken_over == (TakenOver(run="other", cells=2, answered_at=NOW),)
+    assert found.reused == (ReusedAnswers(run="other", cells=2, answered_at=NOW),)
     assert (found.left.cells, found.left.jobs, found.left.lanes) == (3, 3, {"a": 1, "b": 2})
     assert plan.hours is not None
     assert found.left.hours == plan.hours / 2
     lines = plan_lines(plan)
-    at = next(index for index, line in enumerate(lines) if line.startswith("held"))
+    at = next(index for index, line in enumerate(lines) if line.startswith("stored"))
     assert lines[at].startswith(
-        "held       1 cell answered, 2 cells taken over from the run other (answered 2027-01-15"
+        "stored     1 cell answered, 2 cells reused from the run other (answered 2027-01-15"
     )
     assert lines[at + 1] == "left       3 cells, 3 jobs"
     assert lines[at + 2] == "           requests: 3"
-    assert held(afresh).is_empty
-    assert held(afresh).left.jobs == 6
-    assert not [line for line in plan_lines(afresh) if line.startswith(("held", "left"))]
+    assert stored(afresh).is_empty
+    assert stored(afresh).left.jobs == 6
+    assert not [line for line in plan_lines(afresh) if line.startswith(("stored", "left"))]
 
 
 async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None
         plan = await engine.plan(sweep(elsewhere))
         accepted = await engine.plan(sweep(elsewhere), accept=True)
 
-    assert plan.held is None
+    assert plan.stored is None
     assert any("`run` would refuse" in what for what in plan.unknown)
-    assert held(accepted).left.jobs == 0
+    assert stored(accepted).left.jobs == 0
 
 
 async def test_a_plan_a_status_and_the_rows_count_the_same_cells(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ async def test_a_plan_a_status_and_the_rows_count_the_same_cells(tmp_path: Path)
     asked = sweep(service, models=["a", "failing", "b"], repeats=2)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, asked)
-        failed = await run.status(), held(await engine.plan(asked))
+        failed = await run.status(), stored(await engine.plan(asked))
         await run.retry(failed=True)
         await run.cancel()
-        cancelled = await run.status(), held(await engine.plan(asked))
+        cancelled = await run.status(), stored(await engine.plan(asked))
         rows = CountedRows(run.rows, None)
         _ = [row async for row in rows()]
 
@@ -172,12 +172,12 @@ async def test_a_plan_a_status_and_the_rows_count_the_same_cells(tmp_path: Path)
     assert failed[0].coverage == Coverage(answered=4, failed=2)
     assert rows.counts.coverage == cancelled[0].coverage == Coverage(answered=4, cancelled=2)
     plan = Sweep.plan(asked)
-    assert _held_line(plan, failed[1]) == "4 cells answered, 2 cells failed (`retry` asks again)"
-    assert _held_line(plan, cancelled[1]) == (
+    assert _stored_line(plan, failed[1]) == "4 cells answered, 2 cells failed (`retry` asks again)"
+    assert _stored_line(plan, cancelled[1]) == (
         "4 cells answered, 2 cells cancelled (`retry --cancelled` asks again)"
     )
 
 
-def _held_line(plan: Plan, found: Held) -> str:
-    [line] = [one for one in plan_lines(replace(plan, held=found)) if one.startswith("held")]
-    return line.removeprefix("held").strip()
+def _stored_line(plan: Plan, found: StoredCells) -> str:
+    [line] = [one for one in plan_lines(replace(plan, stored=found)) if one.startswith("stored")]
+    return line.removeprefix("stored").strip()

@@ -7,7 +7,7 @@ import pytest
 
 from engine import Engine, Run, Source, Status, UsageError
 from engine.core.rows import Coverage
-from engine.core.status import Session, TakenOver
+from engine.core.status import ReusedAnswers, Session
 from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
 from engine.results.coverage import CountedRows
@@ -84,7 +84,7 @@ async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
     assert said(again) == "not asked again: 1 cell answered before"
 
 
-async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
+async def test_reused_answers_are_reported_with_their_run_and_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
@@ -101,22 +101,22 @@ async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
     async with opened(tmp_path / "store.db", service, clock) as engine:
         elsewhere = await (await engine.run(run.name)).status()
 
-    held = "2 cells taken over from the run scripted (answered 2027-01-15 08:00 UTC)"
-    assert again.taken_over == (TakenOver(run="scripted", cells=2, answered_at=NOW),)
-    assert said(again) == f"nothing was sent: {held}; `run --fresh` asks again"
+    reused = "2 cells reused from the run scripted (answered 2027-01-15 08:00 UTC)"
+    assert again.reused == (ReusedAnswers(run="scripted", cells=2, answered_at=NOW),)
+    assert said(again) == f"nothing was sent: {reused}; `run --fresh` asks again"
     assert elsewhere.session is None
-    assert any(line.startswith("of these, 2 cells taken over") for line in status_lines(elsewhere))
-    assert [one.cells for one in of_deleted.taken_over] == [1]
+    assert any(line.startswith("of these, 2 cells reused") for line in status_lines(elsewhere))
+    assert [one.cells for one in of_deleted.reused] == [1]
 
 
-async def test_a_fresh_run_asks_everything_again_and_takes_nothing_over(tmp_path: Path) -> None:
+async def test_a_fresh_run_asks_everything_again_and_reuses_nothing(tmp_path: Path) -> None:
     asked = Asked()
     service = ScriptedService(asked)
     wanted = sweep(service, repeats=2, name="again")
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, repeats=2))
-        taken_over, _ = await finished(engine, wanted)
-        before = await answers(taken_over)
+        first, _ = await finished(engine, wanted)
+        before = await answers(first)
         await _later(engine)
         run = await engine.submit(wanted, fresh=True)
         to_go = await run.status()
@@ -126,7 +126,7 @@ async def test_a_fresh_run_asks_everything_again_and_takes_nothing_over(tmp_path
 
     assert before == kept == [(Source.REUSED, 1), (Source.REUSED, 2)]
     assert (to_go.cells_done, to_go.cells, to_go.tests_passed) == (0, 2, 0)
-    assert (status.cells_done, status.taken_over) == (2, ())
+    assert (status.cells_done, status.reused) == (2, ())
     assert after == [(Source.MEASURED, 3), (Source.MEASURED, 4)]
     assert asked.jobs == ["a 1", "a 2"] * 2
 

@@ -133,7 +133,7 @@ async def test_a_job_whose_repeat_is_removed_is_not_sent(tmp_path: Path) -> None
     assert status.cells == 2
 
 
-async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
+async def test_answers_that_another_run_has_had_since_are_reused_by_an_edit(
     tmp_path: Path,
 ) -> None:
     service = ScriptedService(good)
@@ -151,7 +151,7 @@ async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
     assert status.cells_done == 6
 
 
-async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_taken_over_by_an_edit(
+async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_reused_by_an_edit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, theirs = ScriptedService(good), ScriptedService(good)
@@ -190,7 +190,7 @@ async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_ta
     assert status.cells_done == 6
 
 
-async def test_answers_with_gaps_that_an_edit_allows_are_taken_over_from_another_run(
+async def test_answers_with_gaps_that_an_edit_allows_are_reused_from_another_run(
     tmp_path: Path,
 ) -> None:
     def with_a_gap(_: Job) -> Answer:

@@ -101,7 +101,7 @@ async def test_a_table_shows_the_values_that_fit_beside_the_rest_and_no_others(
     assert "a_text" in wide
 
 
-async def test_an_answer_that_is_taken_over_has_its_values(tmp_path: Path) -> None:
+async def test_a_reused_answer_has_its_values(tmp_path: Path) -> None:
     service = ScriptedService(told)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, name="first"))

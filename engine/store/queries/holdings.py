@@ -25,7 +25,7 @@ class Holding:
 
     kept: Coverage
     """Cells with an outcome in the run itself; those without an answer are asked again only by a retry."""
-    taken_over: int = 0
+    reused: int = 0
     """Cells that would be answered from another run."""
     to_ask: int = 0
     source: int | None = None
@@ -104,7 +104,7 @@ def _holding(
         row = others[one.key]
         return Holding(
             kept=coverage,
-            taken_over=left,
+            reused=left,
             source=row["source"],
             answered_at=row["recorded_at"],
         )

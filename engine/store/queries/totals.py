@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
-from engine.core.status import TakenOver
+from engine.core.status import ReusedAnswers
 from engine.store.queries.fresh import Fresh, find_fresh
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import attempt, job, result, run
@@ -175,7 +175,7 @@ def count_answered_since(connection: Connection, run_id: int, time: float) -> in
     return int(connection.execute(cells).scalar_one())
 
 
-def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
+def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[ReusedAnswers, ...]:
     """The answers of a run that were reused from other runs, by the run that asked for them."""
     theirs = job.alias("theirs")
     rows = connection.execute(
@@ -194,7 +194,7 @@ def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenO
         .order_by(func.sum(job.c.cell_count).desc(), run.c.name)
     )
     return tuple(
-        TakenOver(run=row.name, cells=row.cells, answered_at=row.answered_at) for row in rows
+        ReusedAnswers(run=row.name, cells=row.cells, answered_at=row.answered_at) for row in rows
     )
 
 

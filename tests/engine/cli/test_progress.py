@@ -39,7 +39,7 @@ def test_the_panel_holds_what_a_person_wants_to_know(live_in: Callable[[str], No
         "why jobs failed:",
         "  7 jobs: not found (404), such as: Unknown model: qwen/qwen9",
         "requests: 58 of 60 per minute · tests: 8,000 passed, 312 failed",
-        "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
+        "quota 1,234 of 5,000 (12 reserved) in 2026-11: tests",
     ]
 
 

@@ -184,7 +184,7 @@ def test_a_status_counts_what_is_failed_and_to_go_out_loud(
         ),
         "requests: 58 of 60 per minute",
         "tests: 8,000 passed, 312 failed",
-        "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
+        "quota 1,234 of 5,000 (12 reserved) in 2026-11: tests",
         "about 62 min left (done 21:28 CET) at the rate limit",
         "why jobs failed:",
         "  7 jobs: not found (404), such as: Unknown model: qwen/qwen9",
@@ -235,7 +235,7 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
         ([waiting(WaitReason.HEALTH)], "41 held: the model's health is being checked"),
         (
             [waiting(WaitReason.QUOTA)],
-            "41 held: what is left of the quota is held for jobs in flight",
+            "41 held: what is left of the quota is reserved for jobs in flight",
         ),
         ([waiting(WaitReason.CREDIT, detail="no credit")], "41 held: no credit"),
         (

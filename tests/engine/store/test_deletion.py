@@ -130,7 +130,7 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
     second = await submit_answered(store, *jobs[:2], *jobs[4:], name="second")
 
     await delete_first_part(store, first)
-    # What is left of it is whole, and is taken over as before.
+    # What is left of it is whole, and is reused as before.
     third = await submit_answered(store, *jobs[3:], name="third")
     half, found = left_of(scratch, first.id)["job"], await store.reader.find_run("first")
     assert found is not None

@@ -47,7 +47,7 @@ async def test_a_new_repeat_asks_again_at_temperature_0_too(tmp_path: Path) -> N
 async def test_kept_replies_are_said_to_be_all_that_was_needed(tmp_path: Path) -> None:
     async with chat_server(kind) as server, open_engine(tmp_path / "store.db") as engine:
         await (await engine.submit(sweep(server, tmp_path))).execute()
-        # The answer at 0.5 is taken over; that at 0.3 is judged from the same replies.
+        # The answer at 0.5 is reused; that at 0.3 is judged from the same replies.
         status = await (
             await engine.submit(sweep(server, tmp_path, name="again", fold="never"))
         ).execute()
@@ -56,7 +56,7 @@ async def test_kept_replies_are_said_to_be_all_that_was_needed(tmp_path: Path) -
     assert status.session is not None
     assert (status.session.replies_kept, status.session.replies_asked) == (CASES, 0)
     line = summary_lines(status)[1]
-    assert line.startswith("nothing was sent: 1 cell taken over from the run night (answered ")
+    assert line.startswith("nothing was sent: 1 cell reused from the run night (answered ")
     assert f"), {CASES} of {CASES} replies kept from earlier calls; `run --fresh`" in line
 
 
