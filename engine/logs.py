@@ -150,8 +150,7 @@ def clean(text: str) -> str:
     """Return a text on one line, without keys and what a terminal would obey."""
     from engine.secrets import without_secrets  # not needed by a command that logs nothing
 
-    # Before and after: what is removed may have split a key.
-    return without_secrets(plain(without_secrets(text)))
+    return plain(without_secrets(text))
 
 
 def _clean(text: str) -> str:

@@ -7,8 +7,9 @@ key is read when its service is opened. From then on it can be removed from what
 import json
 import os
 import re
+from array import array
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,22 @@ from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
 
 REDACTED = "[redacted]"
+
+# What is not seen of a text, or not part of a word: control and format characters and lone surrogates, also as
+# JSON and Python escape them.
+_UNSEEN = (
+    r"(?:[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    r"|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[bfnrtv]))"
+)
+_ESCAPE = r"(?:\x1b|\\u001b|\\x1b)"
+_UNSPLIT = re.compile(r"[ -\[\]-~]*")
+# What may stand within a key: single characters, or with them the sequences that a terminal obeys.
+_SPLITS = (
+    re.compile(f"{_UNSEEN}+"),
+    re.compile(
+        rf"(?:(?:{_ESCAPE}\[|\x9b|\\u009b|\\x9b)[0-?]*[ -/]*[@-~]|{_ESCAPE}[ -/]*[0-~]|{_UNSEEN})+"
+    ),
+)
 
 # For servers that need no key, users write words such as `none` or `lm-studio`, which many texts contain.
 _SHORTEST = 8
@@ -133,12 +150,49 @@ def resolve_secret(reference: str, folder: Path = Path()) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Replace each key that this process has read by `[redacted]`."""
+    """Replace each key that this process has read by `[redacted]`, also one that control characters split."""
     # The longest first: one key may be part of another.
-    for secret in sorted(_handed_out, key=len, reverse=True):
-        for spelling in spellings(secret):
-            text = text.replace(spelling, REDACTED)
+    secrets = sorted(_handed_out, key=len, reverse=True)
+    return redact_spellings(text, [one for secret in secrets for one in spellings(secret)])
+
+
+def redact_spellings(text: str, written: Sequence[str]) -> str:
+    """Replace texts, the longest first, by `[redacted]`, also where control characters or sequences split one.
+
+    Once these were removed to show the text, the key would be whole again.
+    """
+    for one in written:
+        text = text.replace(one, REDACTED)
+    if written and not _UNSPLIT.fullmatch(text):
+        for split in _SPLITS:
+            text = _redact_split(text, written, split)
     return text
+
+
+def _redact_split(text: str, written: Sequence[str], split: re.Pattern[str]) -> str:
+    """Replace texts that are there if all that matches `split` is left out."""
+    seen, places = _leave_out(text, split)
+    for one in written:
+        if one not in seen:
+            continue
+        parts, after, found = [], 0, seen.find(one)
+        while found >= 0:
+            end = found + len(one)
+            parts += [text[after : places[found]], REDACTED]
+            after, found = places[end - 1] + 1, seen.find(one, end)
+        text = "".join(parts) + text[after:]
+        seen, places = _leave_out(text, split)
+    return text
+
+
+def _leave_out(text: str, split: re.Pattern[str]) -> tuple[str, Sequence[int]]:
+    """A text without what matches `split`, and the place in `text` of each character that is left."""
+    places, after = array("q"), 0
+    for match in split.finditer(text):
+        places.extend(range(after, match.start()))
+        after = match.end()
+    places.extend(range(after, len(text)))
+    return split.sub("", text), places
 
 
 def is_key(secret: str) -> bool:

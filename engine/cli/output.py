@@ -141,4 +141,4 @@ def _harmless(line: str, encoding: str | None) -> str:
     from engine.secrets import without_secrets
 
     encoding = encoding or "utf-8"
-    return without_secrets(plain(line)).encode(encoding, "replace").decode(encoding)
+    return plain(without_secrets(line)).encode(encoding, "replace").decode(encoding)

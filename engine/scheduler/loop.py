@@ -42,6 +42,7 @@ from engine.scheduler.refusals import RefusalChecker
 from engine.scheduler.shortage import Shortage, is_short
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
+from engine.secrets import without_secrets
 from engine.settings import Settings
 from engine.store import Claim, Claimed, LaneClaim, LaneGrant, Outcome, Store
 
@@ -105,6 +106,7 @@ class Scheduler:
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
         """Start nothing more; the first reason counts."""
         if self._stop is None:
+            message = without_secrets(message)
             logger.info("%s stops (%s): %s", self._run.run, reason, message)
             self._stop = Stop(reason=reason, message=message, resume_at=resume_at)
         self.wake()
@@ -455,7 +457,7 @@ class Scheduler:
         return in_time and opens_at(limits.window, now) <= now
 
     async def _note(self, kind: EventKind, message: str, lane: Lane | None = None) -> None:
-        name = None if lane is None else lane.name
+        name, message = None if lane is None else lane.name, without_secrets(message)
         # Warnings are shown whatever the progress looks like.
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
         told = message if name is None else f"{name}: {message}"

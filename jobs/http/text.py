@@ -16,6 +16,7 @@ from engine.kinds import (
     Permanent,
     Transient,
     key_spellings,
+    redact_spellings,
     rule_broken,
     spellings,
 )
@@ -67,10 +68,7 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """A message about requests with each secret replaced by `[redacted]`."""
-        for secret, _ in self._texts:
-            if secret in text:
-                text = text.replace(secret, REDACTED)
-        return text
+        return redact_spellings(text, [secret for secret, _ in self._texts])
 
     def cut_partial_secret(self, content: bytes) -> bytes:
         """Incomplete bytes without the beginning of a secret at their end."""
@@ -120,8 +118,8 @@ def _encode(text: str) -> bytes:
 
 def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:
     """One printable line of at most `limit` characters without markup, controls and secrets."""
-    # Redacted twice: a key may contain what looks like markup, or be echoed with control characters in it.
-    # Cut last, because half a key is a leak.
+    # Redacted twice: a key may contain what looks like markup, or be echoed with markup in it. Cut last,
+    # because half a key is a leak.
     text = redact(_printable(redact(text)))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 

@@ -172,6 +172,23 @@ def test_a_key_that_was_read_is_taken_out_however_it_is_spelt(
         assert "cGxhbnRl" not in cleaned
 
 
+@pytest.mark.parametrize(
+    "split",
+    ["\x00", "\n", "\x1b[31m", "\x1b", "\u200b", "\x9b1m", "\x1b[0m\r\n\x07", "\ud800"],
+)
+def test_a_key_that_control_characters_split_is_taken_out_whole(
+    split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", KEY)
+    resolve_secret("env:A_KEY")
+    text = f"\x1b[1mbefore {split.join(KEY)} between {KEY[:4]}{split}{KEY[4:]} after\n"
+
+    cleaned = "\x1b[1mbefore [redacted] between [redacted] after\n"
+    assert without_secrets(text) == cleaned
+    assert without_secrets(json.dumps(text)) == json.dumps(cleaned)
+    assert without_secrets(repr(text)) == repr(cleaned)
+
+
 @pytest.mark.parametrize("secret", ["abc", "hunter2", "content", "lm-studio", "no-key-needed"])
 def test_a_text_too_short_to_be_a_key_is_left_alone(secret: str) -> None:
     assert spellings(secret) == ()
