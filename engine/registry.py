@@ -121,7 +121,12 @@ def _make(declared: type, kind: str, what: str) -> object:
 
 
 def _with_model(declared: _Declared, base: type[BaseModel], kind: str, what: str) -> _Declared:
-    """What was declared; raises UsageError if it has no model for its settings."""
+    """What was declared; raises UsageError if it has settings already, or no model for them."""
+    if declared.has_settings:
+        raise UsageError(
+            f"the {what} {kind!r} cannot be used: it has settings already, and each sweep gives its own;"
+            f" put the class {_name(declared)}, or an instance without settings, into the registry"
+        )
     model = getattr(declared, "settings_model", None)
     if isinstance(model, type) and issubclass(model, base):
         return declared

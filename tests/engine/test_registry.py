@@ -68,6 +68,15 @@ def test_what_is_neither_class_nor_instance_nor_entry_point_is_refused(declared:
         Registry(services={"x": declared}).service("x")
 
 
+def test_an_instance_in_a_registry_must_not_have_settings_yet() -> None:
+    made = Labs().with_settings(Labs.settings_model(kind="x"))
+
+    with pytest.raises(
+        UsageError, match=r"the service 'x' cannot be used: it has settings already"
+    ):
+        Registry(services={"x": made}).service("x")
+
+
 def test_a_service_and_a_health_gate_need_a_model_of_their_settings() -> None:
     class Unset(Labs):
         settings_model = dict  # type: ignore[assignment]
