@@ -107,7 +107,7 @@ def check(
     if as_json:
         output.write_json(checks)
     else:
-        output.write_lines(check_lines(checks))
+        output.write_lines(check_lines(checks, loaded.service_kind))
     if not all(one.ok for one in checks):
         raise typer.Exit(exit_codes.FAILED)
 

@@ -211,11 +211,11 @@ def runs_lines(runs: Sequence[RunInfo], now: float) -> list[str]:
     return shown
 
 
-def check_lines(checks: Iterable[Check]) -> list[str]:
-    """One line for each check."""
+def check_lines(checks: Iterable[Check], service: str) -> list[str]:
+    """One line for each check, or that the service has none."""
     return [
         f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in checks
-    ]
+    ] or [f"nothing to check: the service {plain(service)} has no checks"]
 
 
 def progress_line(status: Status) -> str:

@@ -510,7 +510,11 @@ def test_findings_tell_good_from_bad() -> None:
         Check(name="key", ok=False, message="refused \x1b[2J"),
     ]
 
-    assert check_lines(checks) == ["ok   ping: answered", "BAD  key: refused "]
+    assert check_lines(checks, "labs") == ["ok   ping: answered", "BAD  key: refused "]
+
+
+def test_a_service_without_checks_is_said_to_have_none() -> None:
+    assert check_lines([], "labs") == ["nothing to check: the service labs has no checks"]
 
 
 def test_what_came_from_outside_is_made_harmless() -> None:
