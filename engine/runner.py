@@ -33,7 +33,7 @@ from engine.core.retry import (
     judge,
 )
 from engine.core.rows import Row
-from engine.core.settlement import Ended
+from engine.core.settlement import AttemptEnd
 from engine.core.values import check_values
 from engine.kinds import JobContext, JobKind, machine_fault, without_secrets
 
@@ -68,7 +68,7 @@ class Runner:
         context: JobContext,
         throttled: int = 0,
         blame: Callable[[JobError], Blame] = lambda _: Blame.UNKNOWN,
-    ) -> Ended:
+    ) -> AttemptEnd:
         """Run one attempt and return its end. Raises nothing but cancellation.
 
         `throttled` is the number of 429s in a row that the job's lane has met: the waits grow with it. `blame`
@@ -84,17 +84,19 @@ class Runner:
             if is_of_store(error):
                 # The store is full, locked or gone. That is not the job's fault and uses no attempt.
                 message = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
-                return Ended(_clean(replace(interruption(), error=message)))
+                return AttemptEnd(_clean(replace(interruption(), error=message)))
             if (fault := machine_fault(error)) is not None:
                 return self._end(job, fault, throttled, Blame.UNKNOWN)
             where, name = _innermost_lines(error), type(error).__name__
             # The message may hold secrets: it is kept with the attempt, cleaned, and not logged.
             logger.error("a bug in the job kind %s: %s\n%s", self._kind.name, name, where)
-            return Ended(_clean(self._judge(job, error, throttled, Blame.UNKNOWN)), None, where)
+            return AttemptEnd(
+                _clean(self._judge(job, error, throttled, Blame.UNKNOWN)), None, where
+            )
         verdict = judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0)
-        return Ended(_clean(verdict))
+        return AttemptEnd(_clean(verdict))
 
-    def _end(self, job: Job, error: JobError, throttled: int, blame: Blame) -> Ended:
+    def _end(self, job: Job, error: JobError, throttled: int, blame: Blame) -> AttemptEnd:
         detail = _to_stored_text(error.detail) or None
         verdict = self._judge(job, error, throttled, blame)
         # Without the service's own words, which may quote what it was asked.
@@ -106,7 +108,7 @@ class Runner:
             _what_next(verdict),
             extra={"run": job.run},
         )
-        return Ended(_clean(verdict), error.status, detail)
+        return AttemptEnd(_clean(verdict), error.status, detail)
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.attempt_s(job.labels)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from engine.core import permits
-from engine.core.permits import Kept, PermitStart
+from engine.core.permits import PermitStart, PermitState
 
 TOKENS_PREFIX = "tokens "
 """The prefix of the rows for tokens."""
@@ -24,15 +24,17 @@ class PermitRows:
         """The names of all rows of these permits."""
         return [row for name in names for row in self.names(name)]
 
-    def from_logs(self, names: Iterable[str], logs: Mapping[str, str]) -> dict[str, Kept]:
+    def from_logs(self, names: Iterable[str], logs: Mapping[str, str]) -> dict[str, PermitState]:
         """Convert `logs`, by name of row, to what is stored under these names."""
         return {
-            name: Kept(logs.get(rate, ""), logs.get(tokens, ""))
+            name: PermitState(logs.get(rate, ""), logs.get(tokens, ""))
             for name in names
             for rate, tokens in [self.names(name)]
         }
 
-    def changes(self, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> dict[str, str]:
+    def changes(
+        self, before: Mapping[str, PermitState], after: Mapping[str, PermitState]
+    ) -> dict[str, str]:
         """The logs that have changed and must be written, by name of row."""
         changed: dict[str, str] = {}
         for name, new in after.items():
@@ -42,7 +44,9 @@ class PermitRows:
         return changed
 
 
-def settle(before: Mapping[str, Kept], start: PermitStart, *, taken: int) -> dict[str, Kept]:
+def settle(
+    before: Mapping[str, PermitState], start: PermitStart, *, taken: int
+) -> dict[str, PermitState]:
     """Record the tokens that a call took, 0 if it was never made; returns what to store."""
     return {
         name: permits.settle(before[name], at=start.at, estimate=start.estimate, taken=taken)

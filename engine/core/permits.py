@@ -81,7 +81,7 @@ class PermitRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class PermitGrant:
     """When the first calls of a request may start, in order, and when to ask for the next ones.
 
     `asked_at` is the time of the request. `is_used_up`: nothing is left under the cap, which no
@@ -106,7 +106,7 @@ class PermitStart:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PermitState:
     """What is stored for a name, as JSON: the log of its rate; the log of its tokens with the line."""
 
     rate: str = ""
@@ -132,7 +132,7 @@ _Line: TypeAlias = tuple[_Place, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """`Kept`, decoded."""
+    """`PermitState`, decoded."""
 
     starts: rates.RateLog
     log: tokens.TokenLog
@@ -140,14 +140,14 @@ class _Book:
 
 
 def take(
-    kept: Mapping[str, Kept], request: PermitRequest, *, now: float
-) -> tuple[Granted, dict[str, Kept]]:
+    states: Mapping[str, PermitState], request: PermitRequest, *, now: float
+) -> tuple[PermitGrant, dict[str, PermitState]]:
     """Grant the first calls of a request, as many as there is room for; returns what to store, too.
 
-    `kept` is what is stored under the names of the request's limits. Store the returned value even
+    `states` are stored under the names of the request's limits. Store the returned value even
     if nothing was granted: places in the lines and entries of a clock that was set back change.
     """
-    before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}
+    before = {limit.name: states.get(limit.name, PermitState()) for limit in request.limits}
     opened = {name: _decode(one) for name, one in before.items()}
     books = {name: _current(book, now) for name, book in opened.items()}
     mine_s = request.lead_s
@@ -172,10 +172,10 @@ def take(
         line = _line_after(book, limit, request, at, mine_s=mine_s, now=now)
         books[limit.name] = replace(book, line=line)
     after = {
-        name: before[name] if _is_kept(opened[name], book) else _encode(book, before[name])
+        name: before[name] if _is_stored(opened[name], book) else _encode(book, before[name])
         for name, book in books.items()
     }
-    return Granted(tuple(slots), at - request.lead_s, now), after
+    return PermitGrant(tuple(slots), at - request.lead_s, now), after
 
 
 def _current(book: _Book, now: float) -> _Book:
@@ -185,7 +185,7 @@ def _current(book: _Book, now: float) -> _Book:
     return _Book(rates.current(book.starts, now), tokens.current(book.log, now), line)
 
 
-def _is_kept(before: _Book, after: _Book) -> bool:
+def _is_stored(before: _Book, after: _Book) -> bool:
     """Whether everything in `after` is stored already, so that nothing has to be written."""
     return (
         before.starts[len(before.starts) - len(after.starts) :] == after.starts
@@ -250,32 +250,32 @@ def _with_turn(
     return mine._replace(turn_until=tokens.whole_ms(turn_until), until=tokens.whole_ms(until))
 
 
-def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
+def settle(state: PermitState, *, at: float, estimate: int, taken: int) -> PermitState:
     """Record the tokens that a call started `at` took, 0 if it was never made; returns what to store."""
-    book = _decode(kept)
+    book = _decode(state)
     log = tokens.settle(book.log, at=at, estimate=estimate, tokens=taken)
     starts = book.starts if taken else rates.refund(book.starts, [at])
-    return _encode(replace(book, starts=starts, log=log), kept)
+    return _encode(replace(book, starts=starts, log=log), state)
 
 
-def merge(kept: Iterable[Kept]) -> Kept:
+def merge(states: Iterable[PermitState]) -> PermitState:
     """Merge the starts of several names; the line of the result is empty."""
-    books = [_decode(one) for one in kept]
+    books = [_decode(one) for one in states]
     starts = sorted(start for book in books for start in book.starts)
     log = sorted(entry for book in books for entry in book.log)
-    return _encode(_Book(tuple(starts), tuple(log), ()), Kept())
+    return _encode(_Book(tuple(starts), tuple(log), ()), PermitState())
 
 
-def shift_back(kept: Kept, back_s: float) -> Kept:
+def shift_back(state: PermitState, back_s: float) -> PermitState:
     """Move all starts and places `back_s` seconds earlier, after the clock was set back by as much."""
-    book = _decode(kept)
+    book = _decode(state)
     starts = tuple((at - back_s, count) for at, count in book.starts)
     log = tuple((at - back_s, count, of_entry) for at, count, of_entry in book.log)
     line = tuple(
         place._replace(until=place.until - back_s, turn_until=max(0.0, place.turn_until - back_s))
         for place in book.line
     )
-    return _encode(_Book(starts, log, line), kept)
+    return _encode(_Book(starts, log, line), state)
 
 
 def _next_in_all(
@@ -344,19 +344,19 @@ def _put_in_line(line: _Line, mine: _Place, now: float) -> _Line:
     return (*line, mine)
 
 
-def _decode(kept: Kept) -> _Book:
-    written: dict[str, Any] = json.loads(kept.tokens) if kept.tokens else {"log": [], "line": []}
+def _decode(state: PermitState) -> _Book:
+    written: dict[str, Any] = json.loads(state.tokens) if state.tokens else {"log": [], "line": []}
     return _Book(
-        rates.decode(kept.rate),
+        rates.decode(state.rate),
         tokens.decode(written["log"]),
         tuple(_Place(*place) for place in written["line"]),
     )
 
 
-def _encode(book: _Book, before: Kept) -> Kept:
+def _encode(book: _Book, before: PermitState) -> PermitState:
     """Encode the book; a part that was never used stays empty."""
     if not (book.log or book.line or before.tokens):
         return replace(before, rate=rates.encode(book.starts))
     written = {"log": tokens.encode(book.log), "line": book.line}
     text = json.dumps(written, separators=(",", ":"))
-    return Kept(rates.encode(book.starts) if book.starts or before.rate else "", text)
+    return PermitState(rates.encode(book.starts) if book.starts or before.rate else "", text)

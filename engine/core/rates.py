@@ -50,7 +50,7 @@ EMPTY: RateLog = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RateGrant:
     """What `take` granted: `slots` ascending, the `log` to store, and when to ask again.
 
     `next_at` is the time of the next slot that could be granted. Store the log even if no slot was
@@ -70,7 +70,7 @@ def take(
     want: int,
     horizon_s: float = 0.0,
     not_before: float = 0.0,
-) -> Taken:
+) -> RateGrant:
     """Grant up to `want` slots in [now, now + horizon_s], none before `not_before`.
 
     `horizon_s` is at most CLOCK_TOLERANCE_S. Times are seconds since the epoch.
@@ -92,7 +92,7 @@ def take(
             in_window -= count
             slot = max(slot, time + SPAN_S)
         if len(slots) >= want or slot > now + horizon_s:
-            return Taken(tuple(slots), append_starts(kept, slots), slot)
+            return RateGrant(tuple(slots), append_starts(kept, slots), slot)
         slots.append(slot)
         _append(live, slot, 1)
         in_window += 1

@@ -15,7 +15,7 @@ _AWAY = (Hold.UNREACHABLE, Hold.OUTAGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptEnd:
     """How an attempt ended, with the details of the error to store."""
 
     verdict: Verdict
@@ -97,17 +97,17 @@ class Settlement:
     """Whether this machine could not do what the request needed, so fewer should be sent."""
 
 
-def settlement(ended: Ended, now: float, *, reserved: int = 0) -> Settlement:
+def settlement(end: AttemptEnd, now: float, *, reserved: int = 0) -> Settlement:
     """Decide the consequences of an attempt that ended at `now` and had `reserved` tests of quota."""
-    match ended.verdict:
+    match end.verdict:
         case Succeed() as verdict:
             return _settle_success(verdict, now)
         case GiveBack() as verdict:
-            return _settle_give_back(ended, verdict, now, reserved)
+            return _settle_give_back(end, verdict, now, reserved)
         case RetryLater() as verdict:
-            return _settle_retry(ended, verdict, now)
+            return _settle_retry(end, verdict, now)
         case Fail() as verdict:
-            return _settle_failure(ended, verdict, now)
+            return _settle_failure(end, verdict, now)
 
 
 def _settle_success(verdict: Succeed, now: float) -> Settlement:
@@ -129,7 +129,7 @@ def _settle_success(verdict: Succeed, now: float) -> Settlement:
     )
 
 
-def _settle_give_back(ended: Ended, verdict: GiveBack, now: float, reserved: int) -> Settlement:
+def _settle_give_back(end: AttemptEnd, verdict: GiveBack, now: float, reserved: int) -> Settlement:
     hold, sent = verdict.hold, verdict.sent
     is_doubtful = hold in DOUBTED and sent
     is_rate = hold is Hold.RATE
@@ -138,8 +138,8 @@ def _settle_give_back(ended: Ended, verdict: GiveBack, now: float, reserved: int
         outcome=verdict.outcome,
         ended_at=now,
         error=verdict.error,
-        status=ended.status,
-        detail=ended.detail,
+        status=end.status,
+        detail=end.detail,
         due_at=_due_at(now, verdict.delay_s),
         # A refusal costs nothing; the service may have handled a request that was stopped or lost.
         is_charged=sent and hold in _MAY_HAVE_COST,
@@ -172,15 +172,15 @@ def _signal_of_hold(hold: Hold) -> Signal:
     return Signal.NOTHING if hold in (Hold.JOB, Hold.MACHINE) else Signal.REFUSES
 
 
-def _settle_retry(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
+def _settle_retry(end: AttemptEnd, verdict: RetryLater, now: float) -> Settlement:
     signal = Signal.AWAY if verdict.is_away else Signal.FAILS
     return Settlement(
         event=verdict.event,
         outcome=verdict.outcome,
         ended_at=now,
         error=verdict.error,
-        status=ended.status,
-        detail=ended.detail,
+        status=end.status,
+        detail=end.detail,
         due_at=_due_at(now, verdict.delay_s),
         is_charged=verdict.sent,
         is_sent=verdict.sent,
@@ -198,14 +198,14 @@ def _settle_retry(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
     )
 
 
-def _settle_failure(ended: Ended, verdict: Fail, now: float) -> Settlement:
+def _settle_failure(end: AttemptEnd, verdict: Fail, now: float) -> Settlement:
     return Settlement(
         event=verdict.event,
         outcome=verdict.outcome,
         ended_at=now,
         error=verdict.error,
-        status=ended.status,
-        detail=ended.detail,
+        status=end.status,
+        detail=end.detail,
         is_charged=verdict.sent,
         is_sent=verdict.sent,
         keeps_attempt=True,

@@ -5,13 +5,13 @@ from typing import Protocol
 
 from engine.clock import Clock
 from engine.core import permit_rows, permits
-from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitRequest, PermitStart, PermitState
 
 
 class PermitBook(Protocol):
     """A record of granted starts, which the store and the service's ledger share between processes."""
 
-    async def take_permits(self, request: PermitRequest) -> Granted:
+    async def take_permits(self, request: PermitRequest) -> PermitGrant:
         """Grant the first calls of a request, as many as there is room for."""
         ...
 
@@ -54,16 +54,16 @@ class MemoryBook:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: dict[str, Kept] = {}
+        self._states: dict[str, PermitState] = {}
 
-    async def take_permits(self, request: PermitRequest) -> Granted:
+    async def take_permits(self, request: PermitRequest) -> PermitGrant:
         assert request.cap is None, "a cap belongs to a run, which is in a store"
-        granted, kept = permits.take(self._kept, request, now=self._clock.now())
-        self._kept |= kept
+        granted, states = permits.take(self._states, request, now=self._clock.now())
+        self._states |= states
         return granted
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        self._kept |= permit_rows.settle(self._kept, start, taken=taken)
+        self._states |= permit_rows.settle(self._states, start, taken=taken)
 
     async def find_limited(self, names: Collection[str]) -> Collection[str]:
         # Each request for a permit carries its own limits.

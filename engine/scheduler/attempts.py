@@ -9,7 +9,7 @@ from engine.core.model import Job, Sends
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import interruption
-from engine.core.settlement import Ended, Settlement
+from engine.core.settlement import AttemptEnd, Settlement
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment
 from engine.scheduler.buckets import LaneBuckets
@@ -27,7 +27,7 @@ class Attempt:
     lane: Lane
     began: float
     """When it was started; until then, when its job was claimed."""
-    ended: Ended = field(default_factory=lambda: Ended(interruption(sent=False)))
+    end: AttemptEnd = field(default_factory=lambda: AttemptEnd(interruption(sent=False)))
 
 
 class AttemptRunner:
@@ -70,7 +70,7 @@ class AttemptRunner:
         is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
         if (is_late and not self._turns.is_used) or not self._may_start(claimed, lane, now):
             return
-        attempt.began, attempt.ended = now, Ended(interruption(sent=True))
+        attempt.began, attempt.end = now, AttemptEnd(interruption(sent=True))
         self._progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
         context = self._run.context_of(claimed)
         start = None
@@ -81,7 +81,7 @@ class AttemptRunner:
                 partial(self._may_start, claimed, lane),
             )
         with starting_with(start):
-            attempt.ended = await self._runner.attempt(
+            attempt.end = await self._runner.attempt(
                 job, context, lane.throttled, partial(lane.blame, claimed.id)
             )
 

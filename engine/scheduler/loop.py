@@ -392,7 +392,7 @@ class Scheduler:
 
     async def _settle(self, attempt: Attempt) -> None:
         claimed, lane, began, now = attempt.claimed, attempt.lane, attempt.began, self._clock.now()
-        settled = settlement(attempt.ended, now, reserved=claimed.reserved or 0)
+        settled = settlement(attempt.end, now, reserved=claimed.reserved or 0)
         logger.debug(
             "attempt %d %s after %.3f s",
             claimed.attempt,

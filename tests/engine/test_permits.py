@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from engine.core.errors import NotNow
-from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
 from engine.permits import LeadTime, MemoryBook, Permit, Permits
 from engine.testing import FakeClock
@@ -26,7 +26,7 @@ class SlowBook(MemoryBook):
         self._takes_s = takes_s
         self.asked: list[PermitRequest] = []
 
-    async def take_permits(self, request: PermitRequest) -> Granted:
+    async def take_permits(self, request: PermitRequest) -> PermitGrant:
         self.asked.append(request)
         granted = await super().take_permits(request)
         await self._time.sleep(self._takes_s)
@@ -218,7 +218,7 @@ async def test_a_rate_alone_is_not_asked_for_more_often_than_it_grants() -> None
 
 async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
     class Broken(MemoryBook):
-        async def take_permits(self, request: PermitRequest) -> Granted:
+        async def take_permits(self, request: PermitRequest) -> PermitGrant:
             raise OSError("no disk")
 
     clock = FakeClock(NOW)
@@ -264,7 +264,7 @@ class SharedBook(SlowBook):
 
     def __init__(self, clock: FakeClock, takes_s: float, shared: MemoryBook) -> None:
         super().__init__(clock, takes_s)
-        self._kept = shared._kept
+        self._states = shared._states
 
 
 @pytest.mark.parametrize("takes_s", [0.01, 0.5, 3.0])

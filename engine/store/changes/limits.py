@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.accounts import Accounts
-from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import RateLog
 from engine.store.database import Database
 from engine.store.queries import (
@@ -80,7 +80,7 @@ class SharedLimits:
 
     async def take_start(
         self, run_id: int, buckets: Sequence[Bucket], *, instead_of: float | None, lead_s: float
-    ) -> Granted:
+    ) -> PermitGrant:
         """Take a start for one request outside claims; the grant has it, or says when to ask again.
 
         `instead_of` is an earlier start that was not used and is given back. `lead_s` is how far ahead of now, in
@@ -88,7 +88,7 @@ class SharedLimits:
         """
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
-        def work(connection: Connection) -> Granted:
+        def work(connection: Connection) -> PermitGrant:
             now = self._clock.now()
             found = rates.load(connection, [bucket.name for bucket in buckets])
             found.note(connection, buckets, holder)
@@ -97,11 +97,11 @@ class SharedLimits:
             slots = found.take(buckets, want=1, now=now, horizon_s=START_HORIZON_S, lead_s=lead_s)
             next_at, _ = found.next_at(buckets, now, lead_s)
             rates.save(connection, found)
-            return Granted(slots, next_at - lead_s, now)
+            return PermitGrant(slots, next_at - lead_s, now)
 
         return await self._writer.write(work)
 
-    async def take_permits(self, request: PermitRequest) -> Granted:
+    async def take_permits(self, request: PermitRequest) -> PermitGrant:
         """Grant the first calls of a request, as many as the limits and its cap have room for.
 
         All limits are taken in one transaction. Without room, the grant says when to ask again.

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from engine.core import permit_rows, permits
 from engine.core.accounts import canonical, place_of
 from engine.core.permit_rows import TOKENS_PREFIX, PermitRows
-from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitLimit, PermitRequest, PermitStart, PermitState
 from engine.secrets import is_reference
 from engine.store.dialect import Upsert
 from engine.store.queries import quotas, shared_limits
@@ -45,7 +45,7 @@ _WRITE = Upsert(
 _OLDER = select(rate_bucket.c.name).where(rate_bucket.c.name.startswith(bindparam("beginning")))
 
 
-def take(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
+def take(connection: Connection, request: PermitRequest, *, now: float) -> PermitGrant:
     """Grant the first calls of a request, as many as the limits and its cap have room for."""
     calls = request.calls
     if (cap := request.cap) is not None:
@@ -53,11 +53,11 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
         room = quotas.room(connection, cap)
         calls = calls if room is None else calls[:room]
         if not calls:
-            return Granted((), inf, now, is_used_up=True)
+            return PermitGrant((), inf, now, is_used_up=True)
     stored = _load(connection, [limit.name for limit in request.limits])
     before = {
-        name: _load_under_older_names(connection, name) if kept == Kept() else kept
-        for name, kept in stored.items()
+        name: _load_under_older_names(connection, name) if state == PermitState() else state
+        for name, state in stored.items()
     }
     limits = _find_effective_limits(connection, request)
     granted, after = permits.take(before, replace(request, calls=calls, limits=limits), now=now)
@@ -107,7 +107,7 @@ def move_back(connection: Connection, back_s: float) -> None:
     rows = connection.execute(_TOKENS).all()
     _write(
         connection,
-        {row: permits.shift_back(Kept(tokens=log), back_s).tokens for row, log in rows},
+        {row: permits.shift_back(PermitState(tokens=log), back_s).tokens for row, log in rows},
     )
 
 
@@ -123,7 +123,7 @@ def _find_effective_limits(
     )
 
 
-def _load_under_older_names(connection: Connection, name: str) -> Kept:
+def _load_under_older_names(connection: Connection, name: str) -> PermitState:
     """The calls to an address as older versions stored them: under its key's reference, after a colon.
 
     Which of several keys a reference meant is no longer known, so these calls count for each of them.
@@ -146,14 +146,16 @@ def _is_older_name(older: str, place: str) -> bool:
     )
 
 
-def _load(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
+def _load(connection: Connection, names: Sequence[str]) -> dict[str, PermitState]:
     if not names:
         return {}
     found = connection.execute(_READ, {"names": _ROWS.all_names(names)})
     return _ROWS.from_logs(names, {row.name: row.log for row in found})
 
 
-def _save(connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> None:
+def _save(
+    connection: Connection, before: Mapping[str, PermitState], after: Mapping[str, PermitState]
+) -> None:
     _write(connection, _ROWS.changes(before, after))
 
 

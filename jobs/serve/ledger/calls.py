@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import count
 from engine.core import permit_rows, permits
 from engine.core.accounts import SALT_BYTES
 from engine.core.permit_rows import PermitRows
-from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitRequest, PermitStart, PermitState
 from engine.kinds import Accounts
 from jobs.serve.ledger.schema import call, rate, salt
 
@@ -73,7 +73,7 @@ def delete_before(connection: Connection, time: float) -> None:
     connection.execute(delete(call).where(call.c.recorded_at < time))
 
 
-def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
+def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> PermitGrant:
     """Grant the first calls of a request, as many as its limits allow now."""
     assert request.cap is None, "a cap belongs to a run"
     before = _read_permits(connection, [limit.name for limit in request.limits])
@@ -88,13 +88,13 @@ def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> 
     _write_permits(connection, before, permit_rows.settle(before, start, taken=taken))
 
 
-def _read_permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
+def _read_permits(connection: Connection, names: Sequence[str]) -> dict[str, PermitState]:
     query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(_ROWS.all_names(names)))
     return _ROWS.from_logs(names, {row.name: row.log for row in connection.execute(query)})
 
 
 def _write_permits(
-    connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]
+    connection: Connection, before: Mapping[str, PermitState], after: Mapping[str, PermitState]
 ) -> None:
     for row, log in _ROWS.changes(before, after).items():
         connection.execute(

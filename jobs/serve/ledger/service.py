@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.engine import Connection
 
-from engine.core.permits import Granted, PermitRequest, PermitStart
+from engine.core.permits import PermitGrant, PermitRequest, PermitStart
 from engine.kinds import Accounts, Clock
 from engine.permits import Permits
 from engine.slots import Slots
@@ -157,7 +157,7 @@ class Ledger:
         if await self._transact(work) and reservation is not None:
             reservation.unspent -= 1
 
-    async def take_permits(self, request: PermitRequest) -> Granted:
+    async def take_permits(self, request: PermitRequest) -> PermitGrant:
         """Grant the first calls of a request, as many as its limits allow now."""
         return await self._transact(
             lambda connection: calls.take_permits(connection, request, now=self._clock.now())

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.permits import PLACE_S, Granted, Kept, PermitLimit, PermitRequest, settle, take
+from engine.core.permits import (
+    PLACE_S,
+    PermitGrant,
+    PermitLimit,
+    PermitRequest,
+    PermitState,
+    settle,
+    take,
+)
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
 
 NOW = 1_700_000_000.123
@@ -18,29 +26,31 @@ NOW = 1_700_000_000.123
 
 @dataclass
 class Book:
-    """What is kept for one name, and all that was started under it: when, and what it counts."""
+    """What is stored for one name, and all that was started under it: when, and what it counts."""
 
-    kept: Kept = field(default_factory=Kept)
+    state: PermitState = field(default_factory=PermitState)
     started: list[tuple[float, int]] = field(default_factory=list)
     last_at: dict[str, float] = field(default_factory=dict)
     """The latest start of each that asks."""
 
-    def ask(self, now: float, *calls: int, caller: str = "one", **limits: int | float) -> Granted:
+    def ask(
+        self, now: float, *calls: int, caller: str = "one", **limits: int | float
+    ) -> PermitGrant:
         lead_s = limits.pop("lead_s", 0.0)
         limit = PermitLimit(name="a", **limits)  # type: ignore[arg-type]
         last_at = self.last_at.get(caller, 0.0)
         request = PermitRequest(
             caller=caller, calls=calls, limits=(limit,), lead_s=lead_s, last_at=last_at
         )
-        granted, after = take({"a": self.kept}, request, now=now)
-        self.kept = after["a"]
+        granted, after = take({"a": self.state}, request, now=now)
+        self.state = after["a"]
         self.started += zip(granted.slots, calls, strict=False)
         self.last_at[caller] = max((last_at, *granted.slots))
         return granted
 
     def settle(self, index: int, taken: int) -> None:
         at, estimate = self.started[index]
-        self.kept = settle(self.kept, at=at, estimate=estimate, taken=taken)
+        self.state = settle(self.state, at=at, estimate=estimate, taken=taken)
         self.started[index] = (at, taken)
 
 
@@ -183,7 +193,7 @@ def test_a_rate_alone_keeps_nothing_of_tokens() -> None:
     granted = book.ask(NOW, 0, 0, 0, rate_per_min=600)
 
     assert len(granted.slots) == 3
-    assert book.kept.tokens == ""
+    assert book.state.tokens == ""
 
 
 @pytest.mark.parametrize("small", [10, 499])
@@ -246,7 +256,7 @@ def test_what_is_kept_of_thousands_of_calls_is_small() -> None:
     book = prompt(10**6, 250, 200, seconds=35, answer_s=1.0)
 
     assert len(book.started) > 2_000
-    assert len(book.kept.tokens) < 6_000
+    assert len(book.state.tokens) < 6_000
 
 
 @settings(deadline=None)
@@ -261,15 +271,15 @@ def test_a_start_within_several_limits_keeps_each_of_them(
     )
     tokens = PermitLimit(name="tokens", tokens_per_min=900)
     sets = {"a": (shared, own), "b": (shared, tokens), "c": (shared, own, tokens)}
-    kept: dict[str, Kept] = {}
+    states: dict[str, PermitState] = {}
     started: dict[str, list[tuple[float, int]]] = {"all": [], "own": [], "tokens": []}
 
     for _ in range(60):
         caller = chance.choice("abc")
         calls = tuple(chance.randint(1, 200) for _ in range(chance.randint(1, 5)))
         request = PermitRequest(caller=caller, calls=calls, limits=sets[caller])
-        granted, after = take(kept, request, now=now)
-        kept |= after
+        granted, after = take(states, request, now=now)
+        states |= after
         for at, call in zip(granted.slots, calls, strict=False):
             assert at <= now + request.horizon_s + 0.001
             for limit in sets[caller]:
@@ -285,12 +295,12 @@ def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> N
     limits = (PermitLimit(name="a", rate_per_min=1), PermitLimit(name="b", rate_per_min=1))
     request = PermitRequest(caller="one", calls=(0,), limits=limits)
 
-    granted, kept = take({}, request, now=NOW)
+    granted, states = take({}, request, now=NOW)
     after = {
-        name: settle(one, at=granted.slots[0], estimate=0, taken=0) for name, one in kept.items()
+        name: settle(one, at=granted.slots[0], estimate=0, taken=0) for name, one in states.items()
     }
 
-    assert take(kept, request, now=NOW + 1)[0].slots == ()
+    assert take(states, request, now=NOW + 1)[0].slots == ()
     assert len(take(after, request, now=NOW + 1)[0].slots) == 1
 
 
@@ -314,12 +324,12 @@ def test_a_caller_that_waits_for_a_rate_alone_writes_nothing_meanwhile() -> None
     book = Book()
     for second in range(0, 120, 2):
         book.ask(NOW + second, 0, rate_per_min=20)
-    kept = book.kept
+    state = book.state
 
     refused = book.ask(book.last_at["one"] + 2.4, 0, rate_per_min=20)
 
     assert refused.slots == ()
-    assert book.kept is kept
+    assert book.state is state
 
 
 def test_callers_that_wait_for_a_rate_are_served_in_turn() -> None:

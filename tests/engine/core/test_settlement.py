@@ -7,7 +7,7 @@ import pytest
 from engine.core.model import Answer, Measurement
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
 from engine.core.runs import StopReason
-from engine.core.settlement import Ended, Settlement, Signal, settlement
+from engine.core.settlement import AttemptEnd, Settlement, Signal, settlement
 from engine.core.states import AttemptOutcome, Event
 
 NOW = 1_800_000_000.0
@@ -16,7 +16,7 @@ OUTCOMES = (AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT)
 
 
 def settle(verdict: Verdict, *, reserved: int = 0) -> Settlement:
-    return settlement(Ended(verdict, 502, "the gateway says no"), NOW, reserved=reserved)
+    return settlement(AttemptEnd(verdict, 502, "the gateway says no"), NOW, reserved=reserved)
 
 
 def give_back(hold: Hold, *, sent: bool = True, **more: object) -> GiveBack:

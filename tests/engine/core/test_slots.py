@@ -1,11 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.slots import Held, decode, encode, share
+from engine.core.slots import Holder, decode, encode, share
 
 
 def test_a_single_caller_gets_all_that_it_wants() -> None:
-    assert share({}, "a", wants=8, in_use=0, limit=8) == {"a": Held(8, 8)}
+    assert share({}, "a", wants=8, in_use=0, limit=8) == {"a": Holder(8, 8)}
 
 
 def test_a_newcomer_waits_until_slots_come_free_and_then_has_an_even_share() -> None:
@@ -40,7 +40,7 @@ def test_a_caller_that_wants_none_is_forgotten() -> None:
 
 
 def test_holders_are_kept_as_text() -> None:
-    holders = {"a 1": Held(2, 8), "b 1": Held(0, 1)}
+    holders = {"a 1": Holder(2, 8), "b 1": Holder(0, 1)}
 
     assert decode(encode(holders)) == holders
     assert decode("") == {}
@@ -55,12 +55,12 @@ def test_holders_are_kept_as_text() -> None:
 def test_all_together_never_have_more_than_there_are(
     limit: int, asked: list[tuple[str, int, int]]
 ) -> None:
-    holders: dict[str, Held] = {}
+    holders: dict[str, Holder] = {}
 
     for who, wants, used in asked:
-        has = holders.get(who, Held(0, 0)).has
+        has = holders.get(who, Holder(0, 0)).has
         holders = dict(
             share(holders, who, wants=min(wants, limit), in_use=min(used, has), limit=limit)
         )
 
-        assert sum(held.has for held in holders.values()) <= limit
+        assert sum(holder.has for holder in holders.values()) <= limit
