@@ -26,7 +26,7 @@ from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.model_caller import SHORT
+from jobs.evaluator.model_caller import SHORT_QUESTION
 
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
@@ -168,7 +168,7 @@ async def _list_models(target: OpenTarget) -> Collection[str]:
 
 
 async def _find_problem(target: OpenTarget, model: str) -> str | None:
-    question = Question(model=model, messages=SHORT, seed=0)
+    question = Question(model=model, messages=SHORT_QUESTION, seed=0)
     try:
         try:
             await target.reply(question)

@@ -24,7 +24,7 @@ from engine.kinds import (
 )
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, OpenTarget, Question, Reply, Role, Target, digest
-from jobs.evaluator.shares import Shares, SlowStart
+from jobs.evaluator.limiters import FairLimiter, SlowStartLimiter
 from jobs.evaluator.stopwatch import Stopwatch, time_call
 from jobs.evaluator.unanswerable import Unanswerable, call_unless_unanswerable
 from jobs.http import Unanswered, keep_unread_on_error, note_redacted
@@ -32,7 +32,7 @@ from jobs.http import Unanswered, keep_unread_on_error, note_redacted
 JUDGE, ATTACKER = "judge", "attacker"
 """The roles of models other than the model under test, whose role is TARGET."""
 
-SHORT = (
+SHORT_QUESTION = (
     Message(Role.SYSTEM, "You are a helpful assistant."),
     Message(Role.USER, "Please reply with the word yes."),
 )
@@ -53,12 +53,12 @@ Read = Callable[[str], object]
 
 
 @dataclass(slots=True)
-class _Voucher:
-    """Whether a model answered the last short question; `asked` counts the short questions."""
+class _Ping:
+    """The last short question to a model; `count` is the number of those sent."""
 
-    asked: int = 0
-    answers: bool = False
-    asking: anyio.Lock = field(default_factory=anyio.Lock)
+    count: int = 0
+    is_answered: bool = False
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class ModelCaller:
@@ -83,15 +83,15 @@ class ModelCaller:
         self._role = role
         self._address = target.address
         self._identity = target.identity
-        self._in_flight = Shares(max_in_flight)
-        self._without_permit: defaultdict[str, SlowStart] = defaultdict(
-            partial(SlowStart, max_in_flight)
+        self._in_flight = FairLimiter(max_in_flight)
+        self._without_permit: defaultdict[str, SlowStartLimiter] = defaultdict(
+            partial(SlowStartLimiter, max_in_flight)
         )
-        self._evaluations = Shares(
+        self._evaluations = FairLimiter(
             max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
         )
         self._limits = limits
-        self._vouchers: defaultdict[str, _Voucher] = defaultdict(_Voucher)
+        self._pings: defaultdict[str, _Ping] = defaultdict(_Ping)
         self._unanswerable = Unanswerable()
 
     @asynccontextmanager
@@ -120,9 +120,9 @@ class ModelCaller:
         took: list[Usage] = []
         redacted: set[str] = set()
 
-        async def once(question: Question) -> Reply:
+        async def ask_once(question: Question) -> Reply:
             try:
-                reply = await self._once(question, context, took)
+                reply = await self._ask_once(question, context, took)
             except JobError as error:
                 if error.took is not None:
                     took.append(self._usage(question, error.took))
@@ -139,9 +139,9 @@ class ModelCaller:
                     reason=Unanswered.NOT_KEPT,
                 )
             async with keep_unread_on_error(context):
-                reply = await once(question)
+                reply = await ask_once(question)
                 if read is not None:
-                    reply = await self._readable(question, reply, read, once)
+                    reply = await self._read(question, reply, read, ask_once)
             return reply.to_bytes()
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
@@ -170,40 +170,40 @@ class ModelCaller:
             cost=source.cost,
         )
 
-    async def _once(self, question: Question, context: JobContext, took: list[Usage]) -> Reply:
+    async def _ask_once(self, question: Question, context: JobContext, took: list[Usage]) -> Reply:
         try:
-            return await self._within_limits(question, context)
+            return await self._call_within_limits(question, context)
         except JobError as error:
             if is_away(error):
-                error.service_answers = await self._answers(question.model, context, took)
+                error.service_answers = await self._is_answering(question.model, context, took)
             if self._role != TARGET and not isinstance(error, LimitReached | NotNow):
                 # An endpoint may serve several models: name the one that failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
             raise
 
-    async def _answers(self, model: str, context: JobContext, took: list[Usage]) -> bool:
+    async def _is_answering(self, model: str, context: JobContext, took: list[Usage]) -> bool:
         """Whether the model answers a short question, after another one failed.
 
         One short question serves all calls that failed before it was sent. Its usage is added to `took`.
         """
-        voucher = self._vouchers[model]
-        asked = voucher.asked
-        async with voucher.asking:
-            if voucher.asked == asked:
-                voucher.asked += 1
-                voucher.answers = await self._answers_now(model, context, took)
-            return voucher.answers
+        ping = self._pings[model]
+        count = ping.count
+        async with ping.lock:
+            if ping.count == count:
+                ping.count += 1
+                ping.is_answered = await self._ping(model, context, took)
+            return ping.is_answered
 
-    async def _answers_now(self, model: str, context: JobContext, took: list[Usage]) -> bool:
-        question = Question(model=model, messages=SHORT, seed=0)
+    async def _ping(self, model: str, context: JobContext, took: list[Usage]) -> bool:
+        question = Question(model=model, messages=SHORT_QUESTION, seed=0)
         try:
-            took.append(self._usage(question, await self._within_limits(question, context)))
+            took.append(self._usage(question, await self._call_within_limits(question, context)))
         except JobError as error:
             return error.sent and not is_away(error) and not isinstance(error, TimedOut)
         return True
 
-    async def _within_limits(self, question: Question, context: JobContext) -> Reply:
+    async def _call_within_limits(self, question: Question, context: JobContext) -> Reply:
         if self._limits is None:
             async with self._in_flight.hold(question.model):
                 return await self._call(question)
@@ -227,12 +227,12 @@ class ModelCaller:
         with time_call():
             return await self._client.reply(question)
 
-    async def _readable(
+    async def _read(
         self,
         question: Question,
         reply: Reply,
         read: Read,
-        once: Callable[[Question], Awaitable[Reply]],
+        ask_once: Callable[[Question], Awaitable[Reply]],
     ) -> Reply:
         for left in reversed(range(_READINGS_MAX)):
             try:
@@ -248,5 +248,5 @@ class ModelCaller:
                     ) from None
                 problem = f"Your answer could not be used: {error}. Answer again, in full."
             again = (*question.messages, Message(Role.USER, problem))
-            reply = await once(replace(question, messages=again))
+            reply = await ask_once(replace(question, messages=again))
         return reply

@@ -9,7 +9,7 @@ from engine import Status, Sweep, open_engine
 from engine.core.money import Price, Spending
 from engine.report.plans import plan_lines
 from engine.report.words import status_lines, summary_lines
-from jobs.evaluator.model_caller import SHORT
+from jobs.evaluator.model_caller import SHORT_QUESTION
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import judge_answer
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
@@ -222,7 +222,7 @@ async def test_the_short_question_about_a_failed_one_is_counted(tmp_path: Path) 
     def answer(asked: Asked) -> tuple[int, Any]:
         if "number 7." in str(asked.body):
             return 502, {}
-        if SHORT[-1].content in str(asked.body):
+        if SHORT_QUESTION[-1].content in str(asked.body):
             shorts.append(asked)
         found: tuple[int, Any] = answer_with_usage({**USAGE, "cost": 1}, {})(asked)
         return found

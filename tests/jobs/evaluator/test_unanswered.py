@@ -10,7 +10,7 @@ import pytest
 from engine import Row, Status, Sweep, open_engine
 from engine.cli.exit_codes import exit_code
 from engine.core.states import State
-from jobs.evaluator.model_caller import SHORT
+from jobs.evaluator.model_caller import SHORT_QUESTION
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import judge_answer
 
@@ -142,7 +142,7 @@ async def test_only_what_may_go_well_next_time_is_tried_again_and_nothing_else_i
 
     assert asked.count(f"I can't go on, {AWKWARD}.") == tries
     # Where the service may be away a short question finds out.
-    assert asked.count(SHORT[-1].content) == doubts
+    assert asked.count(SHORT_QUESTION[-1].content) == doubts
     assert len(asked) == CASES - 1 + tries + doubts
 
 

@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from engine.clock import SystemClock
 from engine.kinds import UsageError
-from jobs.evaluator.model_caller import SHORT
+from jobs.evaluator.model_caller import SHORT_QUESTION
 from jobs.serve import server
 from jobs.serve.config import ServeConfig, read_config
 from tests import http_client
@@ -280,7 +280,7 @@ def test_a_transient_error_is_retried_without_repeating_answered_questions(
 
     def fail_once(asked: Asked) -> tuple[int, Any]:
         question = asked.body["messages"][-1]["content"]
-        if question == SHORT[-1].content:
+        if question == SHORT_QUESTION[-1].content:
             return by_rule(asked)  # the check whether the endpoint is reachable
         seen.append(question)
         return (503, {"error": "busy"}) if len(seen) == 2 else by_rule(asked)

@@ -1,4 +1,4 @@
-"""Places that models share: nobody starves, and nobody waits for a place that is free."""
+"""Limiters that models share: none starves, and none waits while a place is free."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,22 +10,22 @@ from anyio.lowlevel import checkpoint
 
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import CallableTarget, Message, Question, Role
+from jobs.evaluator.limiters import FairLimiter, SlowStartLimiter
 from jobs.evaluator.model_caller import ModelCaller
-from jobs.evaluator.shares import Shares, SlowStart
 from tests.jobs.context import Asked, MemoryContext
 
 
 class Scene:
-    """Who has a place, in the order of coming in; each leaves when told."""
+    """Holders of places, in the order in which they were admitted; each leaves with `let_go`."""
 
-    def __init__(self, shares: Shares) -> None:
-        self.shares = shares
+    def __init__(self, limiter: FairLimiter) -> None:
+        self.limiter = limiter
         self.inside: list[str] = []
         self.leave: dict[str, anyio.Event] = {}
 
     async def one(self, name: str) -> None:
         self.leave[name] = anyio.Event()
-        async with self.shares.hold(name[0]):
+        async with self.limiter.hold(name[0]):
             self.inside.append(name)
             await self.leave[name].wait()
         self.inside.remove(name)
@@ -41,8 +41,8 @@ async def settle() -> None:
 
 
 @asynccontextmanager
-async def scene(shares: Shares, *names: str) -> AsyncIterator[Scene]:
-    play = Scene(shares)
+async def scene(limiter: FairLimiter, *names: str) -> AsyncIterator[Scene]:
+    play = Scene(limiter)
     async with anyio.create_task_group() as tasks:
         for name in names:
             tasks.start_soon(play.one, name)
@@ -51,13 +51,13 @@ async def scene(shares: Shares, *names: str) -> AsyncIterator[Scene]:
         tasks.cancel_scope.cancel()
 
 
-async def test_a_model_that_is_alone_has_all_places() -> None:
-    async with scene(Shares(3), "a1", "a2", "a3", "a4") as play:
+async def test_a_single_model_gets_all_places() -> None:
+    async with scene(FairLimiter(3), "a1", "a2", "a3", "a4") as play:
         assert play.inside == ["a1", "a2", "a3"]
 
 
-async def test_the_model_that_has_fewest_comes_next() -> None:
-    async with scene(Shares(3), "a1", "a2", "a3", "a4", "b1", "b2") as play:
+async def test_the_model_with_the_fewest_places_is_admitted_next() -> None:
+    async with scene(FairLimiter(3), "a1", "a2", "a3", "a4", "b1", "b2") as play:
         await play.let_go("a1")
         await play.let_go("a2")
 
@@ -67,13 +67,13 @@ async def test_the_model_that_has_fewest_comes_next() -> None:
 
 
 async def test_a_model_without_a_place_gets_one_up_to_the_most() -> None:
-    async with scene(Shares(2, most=3), "a1", "a2", "b1", "c1", "b2") as play:
+    async with scene(FairLimiter(2, most=3), "a1", "a2", "b1", "c1", "b2") as play:
         assert play.inside == ["a1", "a2", "b1"]
 
 
-async def test_who_gives_up_leaves_its_place_to_others() -> None:
-    shares = Shares(1)
-    async with scene(shares, "a1") as play:
+async def test_a_cancelled_waiter_keeps_no_place_from_the_others() -> None:
+    limiter = FairLimiter(1)
+    async with scene(limiter, "a1") as play:
         with anyio.CancelScope() as impatient:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(play.one, "b1")
@@ -91,7 +91,7 @@ async def test_who_gives_up_leaves_its_place_to_others() -> None:
 async def test_calls_wait_for_permits_together_only_while_that_is_short(
     waits_s: Sequence[float], together: int
 ) -> None:
-    start = SlowStart(8)
+    start = SlowStartLimiter(8)
     inside: list[int] = []
 
     async def one(number: int) -> None:
@@ -128,8 +128,8 @@ async def test_a_model_that_waits_for_its_rate_keeps_no_more_than_one_place_from
     caller = ModelCaller(target, target, max_in_flight=4, limits=CallLimits("any", rate_per_min=1))
 
     async def ask(model: str, number: int, context: MemoryContext) -> None:
-        said = (Message(Role.USER, f"Question {number}?"),)
-        await caller.ask(Question(model=model, messages=said, seed=0), context)
+        messages = (Message(Role.USER, f"Question {number}?"),)
+        await caller.ask(Question(model=model, messages=messages, seed=0), context)
 
     async with anyio.create_task_group() as tasks:
         for number in range(8):
