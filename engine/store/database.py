@@ -27,8 +27,8 @@ class Identity(Protocol):
     id: str
     host: str
     pid: int
-    is_missed: bool
-    """Whether the store has this worker's row as one that has not ended."""
+    is_registered: bool
+    """Whether the store has this worker's row, without its end."""
 
 
 class Liveness(Protocol):
@@ -114,11 +114,11 @@ class Database(Protocol):
         ...
 
     @property
-    def is_hurried(self) -> bool:
+    def is_failing_fast(self) -> bool:
         """Whether transactions fail at once when another process holds a lock."""
         ...
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """Stop waiting for locks of other processes: from now on transactions fail at once."""
         ...
 

@@ -84,7 +84,7 @@ class _Identity:
         self.id = str(uuid4())
         self.host = gethostname()
         self.pid = getpid()
-        self.is_missed = False
+        self.is_registered = False
 
 
 class _Liveness:
@@ -114,7 +114,7 @@ class MemoryDatabase:
 
     path = Path("memory")
     side_files = None
-    is_hurried = False
+    is_failing_fast = False
     is_lost = False
 
     def __init__(self, memory: Memory, identity: _Identity | None) -> None:
@@ -161,7 +161,7 @@ class MemoryDatabase:
         """Let statements be executed again."""
         self._is_interrupted = False
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """There is no lock to wait for."""
 
     def refuse_if_lost(self) -> None:

@@ -124,7 +124,7 @@ class Worker:
         assert self._identity is not None, "only workers write"
         if isinstance(self._clock, AnchoredClock):
             self._agree_on_time(connection, self._clock)
-        self._identity.is_missed = True
+        self._identity.is_registered = True
         workers.arrive(connection, self._identity, self._clock.now())
 
     def _agree_on_time(self, connection: Connection, clock: AnchoredClock) -> None:
@@ -211,7 +211,7 @@ class Worker:
         except anyio.get_cancelled_exc_class():
             if not self.writer.is_retrying_commits:
                 self._database.interrupt()
-                self.writer.hurry()
+                self.writer.fail_fast()
             raise
 
     async def sign_off(self) -> None:
@@ -231,7 +231,7 @@ class Worker:
             if self.writer.has_arrived:
                 await self.writer.write(work, patience_s=PATIENCE_S)
             if self._identity is not None:
-                self._identity.is_missed = False
+                self._identity.is_registered = False
         except StoreError as error:
             # The loss of the store was reported already.
             if not self._database.is_lost:

@@ -154,9 +154,9 @@ class Writer:
         finally:
             self._retrying.discard(block)
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """Stop waiting for locks and for the disk: changes that cannot be committed now fail."""
-        self._database.hurry()
+        self._database.fail_fast()
 
     @property
     def is_retrying_commits(self) -> bool:
@@ -360,11 +360,11 @@ class Writer:
                 self._give_up(change, trouble)
         batch[:] = stay
         for _ in range(_CHECKS_PER_RETRY):
-            if batch and not self._database.is_hurried:
+            if batch and not self._database.is_failing_fast:
                 await self._clock.sleep(_RETRY_INTERVAL_S / _CHECKS_PER_RETRY)
 
     def _patience_s(self, change: Change[Any]) -> float:
-        if self._database.is_hurried:
+        if self._database.is_failing_fast:
             return 0.0
         if change.patience_s is not None:
             return change.patience_s

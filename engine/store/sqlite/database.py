@@ -73,7 +73,7 @@ class SQLiteDatabase:
         self.identity = identity
         self.side_files = workers_folder(path)
         self.liveness = FileLiveness(self.side_files, "" if identity is None else identity.id)
-        self.is_hurried = False
+        self.is_failing_fast = False
         self._file = DatabaseFile(path)
         self._source = source
         self._is_interrupted = False
@@ -100,7 +100,7 @@ class SQLiteDatabase:
         )
         for database in (self._writer, self._reader.sync_engine):
             interrupt_when(database, lambda: self._is_interrupted)
-        begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_hurried)
+        begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_failing_fast)
         event.listen(self._reader.sync_engine, "begin", begin_reading)
         set_pragmas(self._writer, cache_kib=65_536)
         set_pragmas(self._reader.sync_engine, cache_kib=16_384)
@@ -172,9 +172,9 @@ class SQLiteDatabase:
         """Allow statements again after `interrupt`."""
         self._is_interrupted = False
 
-    def hurry(self) -> None:
+    def fail_fast(self) -> None:
         """Stop waiting for locks of other processes."""
-        self.is_hurried = True
+        self.is_failing_fast = True
 
     async def close(self) -> None:
         """Close every connection."""

@@ -45,8 +45,8 @@ class WorkerLock:
         self.id = worker_id or str(uuid.uuid4())
         self.host = socket.gethostname()
         self.pid = os.getpid()
-        self.is_missed = False
-        """Whether the store has this worker's row as one that has not ended."""
+        self.is_registered = False
+        """Whether the store has this worker's row, without its end."""
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = FileLock(_lock_file(folder, self.id), mode=0o600)
@@ -60,7 +60,7 @@ class WorkerLock:
     def release(self) -> None:
         """Release the lock; its file stays if the store does not know of the end, so that others find this worker dead."""
         self._lock.release()
-        if not self.is_missed:
+        if not self.is_registered:
             Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
