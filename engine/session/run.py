@@ -35,6 +35,10 @@ from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
+_ON_REQUEST = Stop(
+    reason=StopReason.INTERRUPTED, message="stopped on request, such as by Ctrl-C or a signal"
+)
+
 
 class Run:
     """One run in a store: executed in this process, and read and controlled from any.
@@ -103,7 +107,7 @@ class Run:
     async def _record_interrupt(self) -> str:
         """Record that the run was interrupted; return a message with the command that continues it."""
         with suppress(StoreError):
-            await self._conclude(Stop(reason=StopReason.INTERRUPTED, message="interrupted"))
+            await self._conclude(_ON_REQUEST)
         named = ["--", self.name] if self.name.startswith("-") else [self.name]
         command = shlex.join(["nightsweep", "resume", "--store", str(self._store.path), *named])
         message = f"{self.name} was interrupted; resume it with: {command}"
@@ -160,7 +164,7 @@ class Run:
         except Exception as error:
             if not (self._stopping and self._store.trouble and is_of_store(error)):
                 raise
-            return Stop(reason=StopReason.INTERRUPTED, message="interrupted")
+            return _ON_REQUEST
         finally:
             self._execution = None
             self._executing.discard(self._row.id)
@@ -216,7 +220,7 @@ class Run:
         if self._stop_retrying is not None:
             self._stop_retrying()
         if self._execution is not None:
-            self._execution.scheduler.stop(StopReason.INTERRUPTED, "interrupted")
+            self._execution.scheduler.stop(_ON_REQUEST.reason, _ON_REQUEST.message)
 
     async def status(self) -> Status:
         """Count the run's jobs, cells and tests, and find out what it waits for.

@@ -89,7 +89,10 @@ def test_an_interrupted_script_says_how_to_go_on_and_ends_with_130_and_no_traceb
     ]
     # Nothing is left to look like a dead worker's.
     assert states(store) == {"waiting": 3}
+    message = "stopped on request, such as by Ctrl-C or a signal"
     assert rows(store, "SELECT state, reason FROM run") == [("active", "interrupted")]
+    assert rows(store, "SELECT message FROM run") == [(message,)]
+    assert rows(store, "SELECT kind, message FROM event") == [("interrupted", message)]
     assert rows(store, "SELECT outcome FROM attempt") == [("interrupted",)] * 3
 
 
