@@ -9,7 +9,9 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +23,18 @@ logger = logging.getLogger(__name__)
 _INDENT = "    "
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """The attributes that every record has; all others came with `extra`."""
-_JOB_TASK = "job "
-"""How the names of tasks begin that work on a job."""
+_job: ContextVar[int | None] = ContextVar("job", default=None)
+"""The job that the current task works on; a task that it starts works on the same one."""
+
+
+@contextmanager
+def about_job(job_id: int) -> Iterator[None]:
+    """Name a job in the records of this task, and of all tasks that it starts meanwhile."""
+    token = _job.set(job_id)
+    try:
+        yield
+    finally:
+        _job.reset(token)
 
 
 class TextLines(logging.Formatter):
@@ -46,7 +58,8 @@ class TextLines(logging.Formatter):
 
     def _with_origin(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone()
-        where = [record.name, *filter(None, [_job_of_task()])]
+        job_id = _job.get()
+        where = [record.name] if job_id is None else [record.name, f"[job {job_id}]"]
         first, *others = record.getMessage().split("\n")
         extra = [
             f"{name}={_one_word(value)}"
@@ -169,20 +182,6 @@ def _formatted(handler: logging.Handler, record: logging.LogRecord) -> str:
     except Exception as error:
         where = f"{record.pathname}:{record.lineno}"
         return f"{record.name}: a record cannot be formatted ({type(error).__name__} at {where})"
-
-
-def _job_of_task() -> str:
-    """Return the name of the current task where it works on a job."""
-    # Where nothing has imported asyncio, no loop is running.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return ""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return ""
-    name: str = "" if task is None else task.get_name()
-    return f"[{name}]" if name.startswith(_JOB_TASK) else ""
 
 
 def _one_word(value: object) -> str:

@@ -136,7 +136,7 @@ class Slots:
 
 def _log_wait(name: str, line: _Line, limit: int) -> None:
     logger.debug(
-        "%s: waiting for a slot, with %d of %d in use here and %d others waiting",
+        "%s: waiting for a slot, with %d of %d in use here and %d waiting before it",
         name,
         line.in_use,
         limit,

@@ -25,6 +25,7 @@ from engine.core.runs import EventKind, StopReason
 from engine.core.settlement import Settlement, settlement
 from engine.in_flight import ByteBudget
 from engine.limits import next_month, opens_at
+from engine.logs import about_job
 from engine.machine import connections_allowed
 from engine.permits import LEAD_MAX_S, LeadTime
 from engine.runner import Runner
@@ -373,7 +374,7 @@ class Scheduler:
     async def _work(self, claimed: Claimed, lane: Lane) -> None:
         attempt = Attempt(claimed=claimed, lane=lane, began=self._clock.now())
         # An answer takes memory until it is in the store.
-        with self.bytes.job():
+        with about_job(claimed.id), self.bytes.job():
             try:
                 await self._attempts.run(attempt)
             finally:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from engine.core.errors import UsageError
-from engine.logs import PrivateFileHandler, StderrHandler, TextLines
+from engine.logs import PrivateFileHandler, StderrHandler, TextLines, about_job
 from engine.secrets import resolve_secret
 from tests.paths import ROOT
 
@@ -92,20 +92,27 @@ def test_a_record_is_one_line_and_what_follows_it_is_indented(
     assert last.endswith(' INFO tests.of.logs: next run=night lane="a b"')
 
 
-async def test_a_record_names_the_job_whose_task_it_comes_from(
+async def test_a_record_names_the_job_that_its_task_works_on(
     tmp_path: Path, logged_to: Callable[[logging.Handler], None]
 ) -> None:
     logged_to(PrivateFileHandler(tmp_path / "log"))
 
-    async def log() -> None:
-        logger.info("from a task")
+    async def ask() -> None:
+        logger.info("from a question of the job")
+
+    async def work() -> None:
+        with about_job(17):
+            logger.info("from the job")
+            async with anyio.create_task_group() as questions:
+                questions.start_soon(ask, name="question 1")
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(log, name="job 17")
+        tasks.start_soon(work, name="job 17")
     logger.info("from the test")
 
-    one, other = (tmp_path / "log").read_text().splitlines()
-    assert one.endswith(" INFO tests.of.logs [job 17]: from a task")
+    job, question, other = (tmp_path / "log").read_text().splitlines()
+    assert job.endswith(" INFO tests.of.logs [job 17]: from the job")
+    assert question.endswith(" INFO tests.of.logs [job 17]: from a question of the job")
     assert other.endswith(" INFO tests.of.logs: from the test")
 
 
