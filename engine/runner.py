@@ -29,6 +29,7 @@ from engine.core.retry import (
     RetryLater,
     Succeed,
     Verdict,
+    describe_bug,
     interruption,
     judge,
 )
@@ -91,14 +92,19 @@ class Runner:
             # The message may hold secrets: it is kept with the attempt, cleaned, and not logged.
             logger.error("a bug in the job kind %s: %s\n%s", self._kind.name, name, where)
             return AttemptEnd(
-                _clean(self._judge(job, error, throttled, Blame.UNKNOWN)), None, where
+                _clean(self._judge(job, error, delay_s=self.delay_s(job.attempt))), None, where
             )
-        verdict = judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0)
-        return AttemptEnd(_clean(verdict))
+        return AttemptEnd(_clean(self._judge(job, answer, delay_s=0.0)))
 
     def _end(self, job: Job, error: JobError, throttled: int, blame: Blame) -> AttemptEnd:
         detail = _to_stored_text(error.detail) or None
-        verdict = self._judge(job, error, throttled, blame)
+        tries = job.attempt
+        if isinstance(error, RateLimited):
+            tries = throttled + 1
+        elif isinstance(error, Unreachable | MachineFault):
+            # The lane or the whole run waits; the job itself is due as soon as that is over.
+            tries = 1
+        verdict = self._judge(job, error, delay_s=self.delay_s(tries), blame=blame)
         # Without the service's own words, which may quote what it was asked.
         logger.info(
             "attempt %d of %d: %s; %s",
@@ -125,7 +131,7 @@ class Runner:
         mistake = _mistake_in(answer)
         if mistake is None:
             return answer
-        message = f"a bug in the job kind {self._kind.name}: {mistake}"
+        message = describe_bug(self._kind.name, mistake)
         if isinstance(raw := getattr(answer, "raw", None), bytes):
             await context.keep_unread(message, raw)
         raise Permanent(message)
@@ -141,7 +147,7 @@ class Runner:
         try:
             checked = check_values(measured.values, Row.column_names(job.labels.keys()))
         except ValueError as error:
-            message = f"a bug in the job kind {self._kind.name}: {error}"
+            message = describe_bug(self._kind.name, str(error))
             await context.keep_unread(message, answer.raw)
             raise Permanent(message) from error
         values = {
@@ -150,18 +156,20 @@ class Runner:
         }
         return replace(answer, measurement=replace(measured, values=values))
 
-    def _judge(self, job: Job, error: Exception, throttled: int, blame: Blame) -> Verdict:
-        tries = job.attempt
-        if isinstance(error, RateLimited):
-            tries = throttled + 1
-        elif isinstance(error, Unreachable | MachineFault):
-            # The lane or the whole run waits; the job itself is due as soon as that is over.
-            tries = 1
+    def _judge(
+        self,
+        job: Job,
+        end: Answer | Exception,
+        *,
+        delay_s: float,
+        blame: Blame = Blame.UNKNOWN,
+    ) -> Verdict:
         return judge(
-            error,
+            end,
+            kind=self._kind.name,
             attempt=job.attempt,
             attempts=self._retry.attempts,
-            delay_s=self.delay_s(tries),
+            delay_s=delay_s,
             blame=blame,
         )
 
@@ -224,17 +232,8 @@ def _what_next(verdict: Verdict) -> str:
 def _clean(verdict: Verdict) -> Verdict:
     """Return the verdict with texts that can be stored: a job kind may put anything into them."""
     match verdict:
-        case RetryLater() | Fail():
-            error, fingerprint = (
-                _to_stored_text(verdict.error),
-                _to_stored_text(verdict.fingerprint),
-            )
-            return replace(verdict, error=error, fingerprint=fingerprint)
-        case GiveBack():
-            error, fingerprint = (
-                _to_stored_text(verdict.error),
-                _to_stored_text(verdict.fingerprint),
-            )
+        case RetryLater() | GiveBack() | Fail():
+            error, fingerprint = map(_to_stored_text, (verdict.error, verdict.fingerprint))
             return replace(verdict, error=error, fingerprint=fingerprint)
         case Succeed():
             measured = verdict.answer.measurement

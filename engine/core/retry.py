@@ -140,16 +140,17 @@ Verdict: TypeAlias = Succeed | RetryLater | GiveBack | Fail
 def judge(
     end: Answer | Exception,
     *,
+    kind: str,
     attempt: int,
     attempts: int,
     delay_s: float,
     blame: Blame = Blame.UNKNOWN,
 ) -> Verdict:
-    """Judge attempt number `attempt` (from 1) of at most `attempts`, which ended with `end`.
+    """Judge attempt number `attempt` (from 1) of at most `attempts` of a job of `kind`, which ended with `end`.
 
     `delay_s` is the retry policy's wait before the next attempt. A Retry-After lengthens it, up to
     RETRY_AFTER_MAX_S, and replaces it after a 429. `blame` decides whether a lost connection or a
-    gateway's error uses an attempt. An exception that is not a JobError is a bug in the job.
+    gateway's error uses an attempt. An exception that is not a JobError is a bug in the job kind.
     """
     match end:
         case Answer():
@@ -187,7 +188,7 @@ def judge(
         case JobError():
             return _fail(end, describe(end))
         case _:
-            return _bug(end)
+            return _fail_for_bug(kind, end)
 
 
 def is_away(error: JobError) -> bool:
@@ -220,6 +221,11 @@ def interruption(*, sent: bool = True) -> GiveBack:
 def describe(error: JobError) -> str:
     """One line for users: what happened, and the service's own explanation."""
     return f"{error.message}: {error.detail}" if error.detail else error.message
+
+
+def describe_bug(kind: str, problem: str) -> str:
+    """The error of a job that failed because of a bug in its kind."""
+    return f"a bug in the job kind {kind}: {problem}"
 
 
 def _hold(error: JobError, blame: Blame, *, is_last: bool) -> Hold | None:
@@ -269,11 +275,11 @@ def _fail(error: JobError, text: str) -> Fail:
     )
 
 
-def _bug(error: Exception) -> Fail:
+def _fail_for_bug(kind: str, error: Exception) -> Fail:
     name = type(error).__name__
     return Fail(
         outcome=AttemptOutcome.FAILED,
-        error=f"a bug in the job: {name}: {error}",
+        error=describe_bug(kind, f"{name}: {error}"),
         fingerprint=f"{name}:{error}",
         sent=True,
     )

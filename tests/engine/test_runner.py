@@ -160,7 +160,7 @@ async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_wit
     ended = await runner(KeyError("scores")).attempt(job(), Context())
 
     assert isinstance(ended.verdict, Fail)
-    assert ended.verdict.error == "a bug in the job: KeyError: 'scores'"
+    assert ended.verdict.error == "a bug in the job kind played: KeyError: 'scores'"
     assert ended.detail is not None
     assert "test_runner.py" in ended.detail
     assert "in run" in ended.detail

@@ -373,7 +373,7 @@ async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
 
     assert status.jobs["succeeded"] == 4
     assert [row.error for row in rows if row.error] == [
-        "a bug in the job: ZeroDivisionError: division by zero"
+        "a bug in the job kind scripted: ZeroDivisionError: division by zero"
     ]
     assert "scripted.py" in details
     assert "in play" in details

@@ -39,7 +39,7 @@ def verdict(
     delay_s: float = 4.0,
     blame: Blame = Blame.UNKNOWN,
 ) -> Verdict:
-    return judge(end, attempt=attempt, attempts=3, delay_s=delay_s, blame=blame)
+    return judge(end, kind="played", attempt=attempt, attempts=3, delay_s=delay_s, blame=blame)
 
 
 def test_an_answer_succeeds() -> None:
@@ -183,11 +183,11 @@ def test_a_permanent_error_fails_at_once(error: JobError) -> None:
     assert found.outcome is AttemptOutcome.FAILED
 
 
-def test_anything_else_that_is_raised_is_a_bug_in_the_job() -> None:
+def test_anything_else_that_is_raised_is_a_bug_in_the_job_kind() -> None:
     found = verdict(KeyError("score"))
 
     assert isinstance(found, Fail)
-    assert found.error == "a bug in the job: KeyError: 'score'"
+    assert found.error == "a bug in the job kind played: KeyError: 'score'"
 
 
 def test_an_attempt_that_we_ended_is_due_again_at_once() -> None:
