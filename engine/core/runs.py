@@ -51,6 +51,8 @@ class EventKind(StrEnum):
     """The lane's model was found unhealthy."""
     WELL = "well"
     """It is healthy again."""
+    HELD = "held"
+    """The service asked to wait, and until then nothing is sent in the lane; noted once for each wait."""
     REFUSED = "refused"
     """The lane's key, quota or account was refused more than once; this is not confirmed yet."""
     ANSWERED = "answered"

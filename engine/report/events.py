@@ -13,6 +13,7 @@ EVENT_WORDS: Mapping[EventKind, str] = {
     EventKind.PARKED: "given up for the session",
     EventKind.HEALTH: "model unhealthy",
     EventKind.WELL: "model healthy again",
+    EventKind.HELD: "held by the service",
     EventKind.REFUSED: "refused",
     EventKind.ANSWERED: "no longer refused",
     EventKind.MACHINE: "this machine",

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from engine.core.breaker import Breaker
 from engine.core.runs import EventKind
-from engine.report.times import time_of_day
+from engine.report.times import moment_to_the_second, time_of_day
 
 Noted: TypeAlias = tuple[EventKind, str]
 """A line of the event log: its kind and what it says."""
@@ -30,6 +30,11 @@ def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answ
     if not was_answered:
         return f"{error}; no answer yet (wrong address?), given up at {end}"
     return f"{error}; away since {since}, asked once a minute until {end}"
+
+
+def describe_hold(error: str, until: float) -> str:
+    """Return until when the service asked to wait, and with which error."""
+    return f"{error}; nothing is sent until {moment_to_the_second(until)}"
 
 
 def describe_end_of_outage(error: str, breaker: Breaker, now: float, *, was_answered: bool) -> str:

@@ -15,8 +15,17 @@ from engine.core.pace import Pace
 from engine.core.retry import Blame, Hold, is_away
 from engine.core.runs import EventKind, WaitReason
 from engine.core.settlement import Feedback, Signal
-from engine.scheduler.feedback import Noted, Sent, describe_end_of_outage, describe_outage
+from engine.scheduler.feedback import (
+    Noted,
+    Sent,
+    describe_end_of_outage,
+    describe_hold,
+    describe_outage,
+)
 from engine.store import Claimed, LaneGrant
+
+_NOTED_S = 5.0
+"""A wait that the service asks for and that is shorter is not noted: there may be thousands in a night."""
 
 
 class Block(StrEnum):
@@ -191,12 +200,16 @@ class Lane:
         if self.answered_at is None:
             self.answered_at = now
 
-    def throttle(self, now: float, until: float, *, is_told_when: bool) -> None:
-        """Hold the lane after a refusal as too many requests; the next one will hold it for longer."""
+    def throttle(self, now: float, until: float, *, is_told_when: bool) -> bool:
+        """Hold the lane after a refusal as too many requests; the next one will hold it for longer.
+
+        Return whether this began the hold: requests that were in flight are refused in the same one.
+        """
         self.is_told_when = is_told_when
-        if now >= self.throttled_until:
-            self.throttled += 1
+        is_new = now >= self.throttled_until
+        self.throttled += is_new
         self.throttled_until = max(until, self.throttled_until)
+        return is_new
 
     def offer(self, cost_class: str, due_at: float) -> None:
         """Note that a job of a cost class can be claimed from a time on."""
@@ -295,7 +308,7 @@ class Lane:
         notes += self._learn_breaker(
             feedback, now, of=of, is_probe=is_probe, patience_s=patience_s, is_gated=is_gated
         )
-        self._learn_speed(feedback, now, of=of, sends_jobs=sends_jobs)
+        notes += self._learn_speed(feedback, now, of=of, sends_jobs=sends_jobs)
         if feedback.has_outcome:
             self.suspects.pop(of.job_id, None)
         if feedback.is_answer:
@@ -311,19 +324,29 @@ class Lane:
                 )
         return notes
 
-    def _learn_speed(self, feedback: Feedback, now: float, *, of: Sent, sends_jobs: bool) -> None:
-        """Learn how many jobs may be in flight and at what pace, and wait if the service asked for it."""
+    def _learn_speed(
+        self, feedback: Feedback, now: float, *, of: Sent, sends_jobs: bool
+    ) -> list[Noted]:
+        """Learn how many jobs may be in flight and at what pace, and wait if the service asked for it.
+
+        Return lines for the event log.
+        """
+        is_held = False
         if feedback.has_succeeded:
             self.throttled = 0
             self.concurrency = self.concurrency.on_success(now)
         elif feedback.is_overload:
             self._slow_down(now, of)
         if feedback.held_s:
-            self.throttle(now, now + feedback.held_s, is_told_when=feedback.is_told_when)
+            is_new = self.throttle(now, now + feedback.held_s, is_told_when=feedback.is_told_when)
+            is_held = is_new and feedback.is_told_when and feedback.held_s >= _NOTED_S
         if sends_jobs and feedback.held_s:
             self.pace = self.pace.on_refusal(now, started=of.started_at)
         elif feedback.is_answer:
             self.pace = self.pace.on_answer(now, started=of.started_at)
+        if not is_held:
+            return []
+        return [(EventKind.HELD, describe_hold(feedback.error, self.throttled_until))]
 
     def _slow_down(self, now: float, of: Sent) -> None:
         self.concurrency = self.concurrency.on_overload(

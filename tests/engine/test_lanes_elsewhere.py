@@ -43,7 +43,10 @@ def asks_later(why: WaitReason) -> Callable[[Lane, Lanes], None]:
 
 
 def throttled(*, is_told_when: bool) -> Callable[[Lane, Lanes], None]:
-    return lambda lane, _: lane.throttle(NOW, LATER, is_told_when=is_told_when)
+    def throttle(lane: Lane, _: Lanes) -> None:
+        lane.throttle(NOW, LATER, is_told_when=is_told_when)
+
+    return throttle
 
 
 def opened_breaker(*, away: bool) -> Callable[[Lane, Lanes], None]:

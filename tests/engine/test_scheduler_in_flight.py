@@ -13,10 +13,11 @@ import pytest
 from engine import RunState, StopReason
 from engine.core.runs import WaitReason
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
+from engine.report.times import moment_to_the_second
 from engine.settings import Settings
 from engine.store.changes.queue import QueueChanges
 from engine.testing import FakeClock, Memory, Recording, ScriptedKind, ScriptedService
-from tests.engine.scenes import NOW, RARE_POLLS, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, RARE_POLLS, events, finished, good, opened, starts, sweep
 
 
 class Counting(ScriptedKind):
@@ -279,6 +280,26 @@ async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_
         run.stop()
 
     assert waiting.why is WaitReason.THROTTLED
+
+
+async def test_a_wait_that_the_service_asks_for_is_noted_once_however_many_it_refuses(
+    clock: FakeClock,
+) -> None:
+    service = ScriptedService(lambda _: RateLimited("too many", retry_after_s=3000.0), takes_s=1.0)
+
+    async with (
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(sweep(service, repeats=4))
+        tasks.start_soon(run.execute)
+        await clock.advance(2.0)
+        noted = await events(run)
+        run.stop()
+
+    until = moment_to_the_second(NOW + 3001.0)
+    assert len(service.recording.started) == 4
+    assert noted == [("held", "a", f"too many; nothing is sent until {until}")]
 
 
 async def test_full_slots_cost_no_claims(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
