@@ -16,7 +16,7 @@ from engine.scheduler.buckets import LaneBuckets
 from engine.scheduler.lane import Lane
 from engine.scheduler.turns import Turns
 from engine.starts import starting_with
-from engine.store import Claimed, Outcome, Store
+from engine.store import Blocked, Claimed, Outcome, Store
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +116,9 @@ class AttemptRunner:
             provenance = self._run.provenance(claimed.labels)
         blocked = {}
         if held_s:
-            blocked[self._buckets.of(attempt.lane.name)[-1].name] = settled.ended_at + held_s
+            row = self._buckets.of(attempt.lane.name)[-1].name
+            until = settled.ended_at + held_s
+            blocked[row] = Blocked(until, settled.feedback.is_told_when)
         return Outcome(
             job_id=claimed.id,
             run_id=self._run.run_id,

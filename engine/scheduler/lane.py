@@ -172,8 +172,6 @@ class Lane:
             return WaitReason.PACE if self.pace.admits() == 0 else WaitReason.QUEUED, ends_at
         if self.waits_for is WaitReason.RATE and self.pace.rate_per_min(now) is not None:
             return WaitReason.PACE, ends_at
-        if self.waits_for is WaitReason.HELD and not self.is_told_when:
-            return WaitReason.THROTTLED, ends_at
         return self.waits_for, ends_at
 
     def blame(self, job_id: int, error: JobError) -> Blame:

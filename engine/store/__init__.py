@@ -14,6 +14,7 @@ from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_dele
 from engine.store.queries.totals import Answers, Totals
 from engine.store.reader import RunFingerprint
 from engine.store.requests import (
+    Blocked,
     Bucket,
     Charge,
     Claim,
@@ -29,6 +30,7 @@ from engine.store.store import Store
 __all__ = [
     "LOG_MAX_BYTES",
     "Answers",
+    "Blocked",
     "Bucket",
     "Charge",
     "Claim",

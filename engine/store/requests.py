@@ -24,6 +24,14 @@ class Bucket:
     pace_per_min: int | None = None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Blocked:
+    """Until when a rate row is blocked, and whether the service named that time itself (Retry-After)."""
+
+    until: float
+    is_told_when: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaKey:
     """A quota row: its name, and its period such as `2026-11`."""
@@ -155,8 +163,8 @@ class Outcome:
     status: int | None = None
     error: str | None = None
     detail: str | None = None
-    blocked: Mapping[str, float] = field(default_factory=dict)
-    """Rate rows that no process may use before a time, because of Retry-After."""
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
+    """Rate rows that no process may use before a time, because the service refused a request as too many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.core.runs import WaitReason
+from engine.core.status import Waiting
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.report.times import moment_to_the_second
 from engine.settings import Settings
@@ -280,6 +281,32 @@ async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_
         run.stop()
 
     assert waiting.why is WaitReason.THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "why"), [(3000.0, WaitReason.HELD), (None, WaitReason.THROTTLED)]
+)
+async def test_a_new_session_knows_whether_the_service_named_the_time_that_it_waits_for(
+    wait_s: float | None, why: WaitReason, clock: FakeClock
+) -> None:
+    service = ScriptedService(lambda _: RateLimited("too many", retry_after_s=wait_s))
+    memory = Memory()
+    seen: list[Waiting] = []
+
+    for _ in range(2):
+        async with (
+            opened(memory, service, clock, settings=RARE_POLLS) as engine,
+            anyio.create_task_group() as tasks,
+        ):
+            run = await engine.submit(sweep(service, retry={"base_delay_s": 100}))
+            tasks.start_soon(run.execute)
+            await clock.advance(5.0)
+            seen += (await run.status()).waiting
+            run.stop()
+
+    assert len(service.recording.started) == 1
+    assert [one.why for one in seen] == [why, why]
+    assert seen[0].until == seen[1].until
 
 
 async def test_a_wait_that_the_service_asks_for_is_noted_once_however_many_it_refuses(

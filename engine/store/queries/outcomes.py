@@ -27,7 +27,7 @@ from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store.dialect import Bulk, BulkUpsert, Upsert
 from engine.store.queries import rates, reservations
 from engine.store.queries.queue import REMOVED, RUNNING, compress
-from engine.store.requests import Outcome
+from engine.store.requests import Blocked, Outcome
 from engine.store.schema import answer, attempt, cost, job, result
 
 _ANSWERABLE = sources(Event.SUCCEED)
@@ -227,10 +227,10 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
         _keep_answers(connection, answered)
     if reserving := [one for one in outcomes if one.reserved]:
         reservations.settle(connection, reserving)
-    blocked: dict[str, float] = {}
+    blocked: dict[str, Blocked] = {}
     for one in outcomes:
-        for name, until in one.blocked.items():
-            blocked[name] = max(until, blocked.get(name, 0.0))
+        for name, wait in one.blocked.items():
+            blocked[name] = max(wait, blocked.get(name, wait))
     if blocked:
         rates.block(connection, blocked)
     return counts

@@ -10,7 +10,7 @@ from engine.core import rates
 from engine.core.runs import WaitReason
 from engine.store.dialect import Upsert
 from engine.store.queries import shared_limits
-from engine.store.requests import Bucket
+from engine.store.requests import Blocked, Bucket
 from engine.store.schema import rate_bucket
 
 RATE_PREFIX = "permit "
@@ -25,6 +25,7 @@ _WRITE = Upsert(
             "log": statement.excluded.log,
             "blocked_until": statement.excluded.blocked_until,
             "given": statement.excluded.given,
+            "is_told_when": statement.excluded.is_told_when,
         },
     ),
 )
@@ -37,6 +38,8 @@ class Row:
     log: rates.RateLog = rates.EMPTY
     blocked_until: float = 0.0
     holders: shared_limits.Holders = field(default_factory=dict)
+    is_told_when: bool = True
+    """Whether the service named the time of `blocked_until` itself."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class Buckets:
         for bucket in buckets:
             row = self.rows[bucket.name]
             if row.blocked_until > earliest:
-                earliest, why = row.blocked_until, WaitReason.HELD
+                why = WaitReason.HELD if row.is_told_when else WaitReason.THROTTLED
+                earliest = row.blocked_until
             if (rate := self.rate(bucket)) is not None:
                 taken = rates.take(
                     row.log,
@@ -140,8 +144,9 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
     found = connection.execute(_READ, {"names": wanted})
-    for name, log, blocked_until, holders in found:
-        rows[name] = Row(rates.decode(log), blocked_until, shared_limits.decode(holders))
+    for name, log, blocked_until, holders, is_told_when in found:
+        holds = shared_limits.decode(holders)
+        rows[name] = Row(rates.decode(log), blocked_until, holds, is_told_when)
     return Buckets(rows)
 
 
@@ -157,18 +162,20 @@ def save(connection: Connection, buckets: Buckets) -> None:
                 "log": rates.encode(buckets.rows[name].log),
                 "blocked_until": buckets.rows[name].blocked_until,
                 "given": shared_limits.encode(buckets.rows[name].holders),
+                "is_told_when": buckets.rows[name].is_told_when,
             }
             for name in sorted(buckets.changed)
         ],
     )
 
 
-def block(connection: Connection, until: Mapping[str, float]) -> None:
+def block(connection: Connection, blocked: Mapping[str, Blocked]) -> None:
     """Let no request start within these rows before a time, unless they are blocked for longer already."""
-    buckets = load(connection, until)
-    for name, time in until.items():
-        if time > buckets.rows[name].blocked_until:
-            buckets.rows[name].blocked_until = time
+    buckets = load(connection, blocked)
+    for name, wait in blocked.items():
+        row = buckets.rows[name]
+        if wait.until > row.blocked_until:
+            row.blocked_until, row.is_told_when = wait.until, wait.is_told_when
             buckets.changed.add(name)
     save(connection, buckets)
 
@@ -185,7 +192,8 @@ def rename(connection: Connection, before: str, after: str) -> None:
         for name, new in renamed.items():
             row, gone = buckets.rows[new], buckets.rows[name]
             row.log = tuple(sorted((*row.log, *gone.log)))
-            row.blocked_until = max(row.blocked_until, gone.blocked_until)
+            if gone.blocked_until > row.blocked_until:
+                row.blocked_until, row.is_told_when = gone.blocked_until, gone.is_told_when
             buckets.changed.add(new)
         save(connection, buckets)
         connection.execute(delete(rate_bucket).where(rate_bucket.c.name.in_(names)))

@@ -22,6 +22,8 @@ rate_bucket = Table(
     Column("blocked_until", Float, nullable=False, server_default="0"),
     # The limits of each run in a worker, a JSON object; the lowest apply to all.
     Column("given", Text, nullable=False, server_default="{}"),
+    # Whether the service named the time of `blocked_until`, and it is not our own wait after a refusal.
+    Column("is_told_when", Boolean, nullable=False, server_default="1"),
 )
 
 quota = Table(

@@ -2,7 +2,7 @@ import pytest
 
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.core.runs import WaitReason
-from engine.store import Bucket, LaneGrant, Store
+from engine.store import Blocked, Bucket, LaneGrant, Store
 from engine.testing import FakeClock
 from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
@@ -68,8 +68,12 @@ async def test_a_retry_after_holds_every_process(
     model = Bucket(name="key model")
     [job] = await claim(store, run, 1, buckets=[model])
 
-    await store.queue.settle(interruption(job, run, blocked={"key model": NOW + 90.0}))
-    await store.queue.settle(interruption(job, run, blocked={"key model": NOW + 30.0}))
+    await store.queue.settle(
+        interruption(job, run, blocked={"key model": Blocked(NOW + 90.0, True)})
+    )
+    await store.queue.settle(
+        interruption(job, run, blocked={"key model": Blocked(NOW + 30.0, False)})
+    )
 
     async with scratch.open(clock) as other:
         [held] = await grants(other, run, now=NOW + 89.0, buckets=[model])
@@ -77,6 +81,20 @@ async def test_a_retry_after_holds_every_process(
 
     assert (held.jobs, held.next_at, held.why) == ((), NOW + 90.0, WaitReason.HELD)
     assert len(free.jobs) == 2
+
+
+async def test_a_wait_that_the_service_did_not_name_is_told_from_one_that_it_did(
+    store: Store, clock: FakeClock, scratch: Scratch
+) -> None:
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run, 1, buckets=[KEY])
+    blocked = {KEY.name: Blocked(NOW + 90.0, False)}
+
+    await store.queue.settle(interruption(job, run, blocked=blocked))
+
+    async with scratch.open(clock) as other:
+        [held] = await grants(other, run, now=NOW + 89.0, buckets=[KEY])
+    assert held.why is WaitReason.THROTTLED
 
 
 async def test_a_clock_that_was_set_back_by_an_hour_blocks_for_a_minute_and_a_half_at_most(
