@@ -69,10 +69,19 @@ class Breaker:
         match self.state:
             case BreakerState.CLOSED:
                 return None
+            case _:
+                return int(now >= self.admits_at)
+
+    @property
+    def admits_at(self) -> float:
+        """When a job may be started; infinite if time alone does not decide."""
+        match self.state:
+            case BreakerState.CLOSED:
+                return -inf
             case BreakerState.OPEN:
-                return 1 if now >= self.open_until and not self.probing else 0
+                return inf if self.probing else self.open_until
             case BreakerState.PARKED:
-                return 0
+                return inf
 
     def on_start(self) -> "Breaker":
         """After a job was started: it is the probe if the breaker is open."""

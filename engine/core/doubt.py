@@ -1,6 +1,7 @@
 """Doubt about a refusal: one that may be a mistake is confirmed before a lane is given up."""
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from engine.core.retry import Hold
 
@@ -35,7 +36,17 @@ class Doubt:
 
     def admits(self, now: float) -> int:
         """The number of jobs that may be started: 1 if it is time to try again, else 0."""
-        return int(not self.is_asking and not self.is_trying and now >= self.until)
+        return int(now >= self.admits_at)
+
+    @property
+    def admits_at(self) -> float:
+        """When a job may be started; infinite if time alone does not decide."""
+        return inf if self.is_asking or self.is_trying else self.until
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether more than one request was refused."""
+        return self.refusals > 1
 
     def on_try(self, now: float, *, is_alone: bool) -> "Doubt":
         """After a job was started to see whether the refusal stands."""

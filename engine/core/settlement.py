@@ -155,7 +155,8 @@ def _settle_give_back(end: AttemptEnd, verdict: GiveBack, now: float, reserved: 
             hold=hold,
             is_sent=sent,
             is_answer=sent and hold in _ANSWERED,
-            is_overload=verdict.overloaded,
+            # Jobs in flight may hold the quota that was refused; fewer at once hold less.
+            is_overload=verdict.overloaded or (hold is Hold.QUOTA and is_doubtful),
             is_doubtful=is_doubtful,
             is_surely_away=hold is Hold.UNREACHABLE,
             held_s=verdict.delay_s if is_rate else verdict.asked_s,

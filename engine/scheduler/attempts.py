@@ -82,7 +82,7 @@ class AttemptRunner:
             )
         with starting_with(start):
             attempt.end = await self._runner.attempt(
-                job, context, lane.throttled, partial(lane.blame, claimed.id)
+                job, context, lane.throttled, lambda error: lane.circuit.blame(claimed.id, error)
             )
 
     async def _make_job(self, claimed: Claimed, lane: Lane) -> Job:
@@ -103,7 +103,7 @@ class AttemptRunner:
             attempt=claimed.attempt,
             attempts=self._run.retry.attempts,
             unanswered=self._run.unanswered,
-            waits_out_outages=not lane.is_to_blame(claimed.id),
+            waits_out_outages=not lane.circuit.is_to_blame(claimed.id),
         )
 
     def make_outcome(self, attempt: Attempt, settled: Settlement, *, reserves: bool) -> Outcome:

@@ -63,7 +63,7 @@ class HealthChecker:
                     # The sweep's limit of requests is reached, which stops the lane's jobs as well.
                     lane.close(Block.QUOTA, str(error))
                     return
-                if lane.breaker.state is BreakerState.PARKED:
+                if lane.circuit.breaker.state is BreakerState.PARKED:
                     return
                 if sick is None:
                     if is_noted:

@@ -10,6 +10,7 @@ from math import inf
 from operator import attrgetter
 
 from engine.core.breaker import Breaker
+from engine.core.circuit import Circuit
 from engine.core.concurrency import Concurrency, LaneDemand, allot
 from engine.core.lanes import STANDS_STILL, LaneState
 from engine.core.policy import Limits, Retry
@@ -54,10 +55,12 @@ class Lanes:
             self.lanes[name] = Lane(
                 name=name,
                 concurrency=Concurrency.at(ceiling),
-                breaker=Breaker(
-                    attempts=self.retry.attempts,
-                    base_delay_s=self.retry.base_delay_s,
-                    max_delay_s=self.retry.max_delay_s,
+                circuit=Circuit(
+                    breaker=Breaker(
+                        attempts=self.retry.attempts,
+                        base_delay_s=self.retry.base_delay_s,
+                        max_delay_s=self.retry.max_delay_s,
+                    )
                 ),
             )
         return self.lanes[name]
@@ -107,7 +110,7 @@ class Lanes:
             why=why,
             until=until,
             detail=detail,
-            breaker=lane.breaker.state,
+            breaker=lane.circuit.breaker.state,
             in_flight=lane.in_flight,
         )
 
@@ -127,10 +130,11 @@ class Lanes:
         while all that is known is that the whole service is away.
         """
         outage_s = self.retry.outage_s
-        if lane.answered_at is not None:
+        if lane.circuit.answered_at is not None:
             return outage_s
-        since = lane.breaker.since
-        answered = [one.answered_at for one in self.lanes.values() if one.answered_at is not None]
+        since = lane.circuit.breaker.since
+        times = [one.circuit.answered_at for one in self.lanes.values()]
+        answered = [at for at in times if at is not None]
         was_there = bool(answered) and since is not None and max(answered) < since
         return outage_s if was_there else min(outage_s, UNMET_S)
 
@@ -141,7 +145,7 @@ class Lanes:
         """
         others = (one for one in self.lanes.values() if one is not lane)
         return not self.peers and not any(
-            one.in_flight and (one.doubt is None or one.in_flight > 1) for one in others
+            one.in_flight and (one.circuit.doubt is None or one.in_flight > 1) for one in others
         )
 
     def pause(self, now: float, why: str) -> bool:

@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
+from engine.core.circuit import Sent
 from engine.core.errors import StoreError
 from engine.core.model import Sends
 from engine.core.progress import Progress
@@ -32,10 +33,9 @@ from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.attempts import Attempt, AttemptRunner
 from engine.scheduler.buckets import LaneBuckets
-from engine.scheduler.feedback import Noted, Sent
 from engine.scheduler.giving_up import describe_given_up, describe_unpaid, is_hopeless
 from engine.scheduler.health import HealthChecker
-from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lane import Block, Lane, Noted
 from engine.scheduler.lanes import UNMET_S, Lanes
 from engine.scheduler.publisher import LanePublisher
 from engine.scheduler.quota import QuotaTracker

@@ -49,7 +49,7 @@ class RefusalChecker:
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
         """Start asking the service about lanes that were refused; `wake` is called after each answer."""
         for lane in lanes.lanes.values():
-            doubt = lane.doubt
+            doubt = lane.circuit.doubt
             if doubt is None or not doubt.is_asking or lane.name in self._asking:
                 continue
             self._asking.add(lane.name)
@@ -65,7 +65,7 @@ class RefusalChecker:
 
     async def _ask(self, lane: Lane, lanes: Lanes, wake: Callable[[], None]) -> None:
         try:
-            doubt = lane.doubt
+            doubt = lane.circuit.doubt
             assert doubt is not None, "only a lane that was refused is asked about"
             match doubt.hold:
                 case Hold.UNAUTHORIZED:
@@ -114,7 +114,8 @@ class RefusalChecker:
             has_question, quota = True, None
         else:
             has_question = quota is not None
-        is_let_through = any(one.doubt and one.doubt.is_trying for one in lanes.lanes.values())
+        doubts = (one.circuit.doubt for one in lanes.lanes.values())
+        is_let_through = any(one is not None and one.is_trying for one in doubts)
         is_repeated = doubt.is_alone and doubt.refusals >= _BELIEVED_AFTER and not is_let_through
         if _is_spent(quota, doubt, is_repeated=is_repeated) or (not has_question and is_repeated):
             await self._block(lane, doubt, Block.QUOTA, EventKind.QUOTA)
@@ -130,7 +131,7 @@ class RefusalChecker:
         retry = self._run.retry
         if not retry.outage_s:
             return doubt.refusals > retry.attempts
-        worked_at = max(lane.worked_at for lane in lanes.lanes.values())
+        worked_at = max(lane.circuit.worked_at for lane in lanes.lanes.values())
         waited_s = self._clock.now() - max(doubt.since, worked_at) - doubt.unasked_s
         return waited_s >= retry.outage_s
 

@@ -51,19 +51,21 @@ def throttled(*, is_told_when: bool) -> Callable[[Lane, Lanes], None]:
 
 def opened_breaker(*, away: bool) -> Callable[[Lane, Lanes], None]:
     def set_breaker(lane: Lane, _: Lanes) -> None:
-        lane.breaker = replace(
-            lane.breaker,
+        breaker = replace(
+            lane.circuit.breaker,
             state=BreakerState.OPEN,
             open_until=LATER,
             away_since=NOW if away else None,
         )
+        lane.circuit = replace(lane.circuit, breaker=breaker)
         lane.why = "answered 502 Bad Gateway"
 
     return set_breaker
 
 
 def doubted(lane: Lane, _: Lanes) -> None:
-    lane.doubt = Doubt(hold=Hold.QUOTA, why="", since=NOW, is_asking=False, until=LATER)
+    doubt = Doubt(hold=Hold.QUOTA, why="", since=NOW, is_asking=False, until=LATER)
+    lane.circuit = replace(lane.circuit, doubt=doubt)
     lane.why = "the quota is exceeded"
 
 
@@ -151,7 +153,7 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
 
     assert {one.why for one in told} == {why}
     assert seen == told
-    assert all(one.breaker is lane.breaker.state for one in states)
+    assert all(one.breaker is lane.circuit.breaker.state for one in states)
 
 
 async def test_a_process_that_only_looks_says_when_the_window_opens(

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.breaker import THRESHOLD, BreakerState
+from engine.core.circuit import Sent
 from engine.core.policy import LaneLimits, Limits, Retry, Window
+from engine.core.settlement import Feedback, Signal
 from engine.limits import closes_at, finishes_at, month, next_month, opens_at
-from engine.scheduler.lane import Block
+from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import Lanes
 
 NOW = 1_800_000_000.0
@@ -21,6 +23,13 @@ def lanes(**limits: object) -> Lanes:
     made = Lanes(Limits(**limits), Retry())  # type: ignore[arg-type]  # as a test writes them
     made.refresh({"a": ("x",), "b": ("x", "y")})
     return made
+
+
+def fail(lane: Lane, now: float) -> None:
+    """Let job 1 of a lane fail at once, as a probe if it was started as one."""
+    failed = Feedback(signal=Signal.FAILS, error="HTTP 500", fingerprint="HTTP 500")
+    sent = Sent(job_id=1, fence=1, started_at=now)
+    lane.apply(failed, now, of=sent, patience_s=60.0, is_gated=False, sends_jobs=True)
 
 
 def at(text: str, timezone: str = "Europe/Berlin") -> float:
@@ -66,9 +75,9 @@ def test_a_lane_whose_request_tries_after_a_refusal_waits_for_it_whatever_else_i
     assert lane.wakes_at(NOW, share=1) == lane.pace.admits_at == NOW + 1
 
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.on_failure("broken", NOW - 1000, started=NOW - 1000)
+        fail(lane, NOW - 1000)
 
-    assert lane.breaker.open_until < NOW
+    assert lane.circuit.breaker.open_until < NOW
     assert lane.wakes_at(NOW, share=1) == NOW + 1
     assert made.wants(NOW + 1) == {"a": 1, "b": 7}
 
@@ -163,11 +172,11 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cooldown() -> None:
     lane = made.lane("a")
     made.lane("b").block = Block.PARKED
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.on_failure("HTTP 500", NOW, started=NOW)
+        fail(lane, NOW)
 
     wakes_at = made.wakes_at(NOW)
     probe = made.wants(wakes_at)
-    lane.breaker = lane.breaker.on_start()
+    lane.circuit = lane.circuit.on_start(wakes_at, 1, 1, is_alone=False)
 
     assert made.wants(NOW) == {}
     assert probe == {"a": 1}
@@ -180,11 +189,10 @@ def test_a_parked_breaker_wakes_nobody() -> None:
     made.lane("b").block = Block.PARKED
     lane = made.lane("a")
     now = NOW
-    while lane.breaker.state is not BreakerState.PARKED:
-        now = max(now, lane.breaker.open_until)
-        lane.breaker = lane.breaker.on_start().on_failure(
-            "HTTP 500", now, started=now, is_probe=True
-        )
+    while lane.circuit.breaker.state is not BreakerState.PARKED:
+        now = max(now, lane.circuit.breaker.open_until)
+        lane.circuit = lane.circuit.on_start(now, 1, 1, is_alone=False)
+        fail(lane, now)
 
     assert made.wants(now + 1e6) == {}
     assert made.wakes_at(now + 1e6) == inf

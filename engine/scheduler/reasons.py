@@ -1,23 +1,7 @@
-"""The attempt that a lane learns from, and the words about an outage."""
-
-from dataclasses import dataclass
-from typing import TypeAlias
+"""Why a lane waits for its service or was given up because of it, in words."""
 
 from engine.core.breaker import Breaker
-from engine.core.runs import EventKind
 from engine.report.times import moment_to_the_second, time_of_day
-
-Noted: TypeAlias = tuple[EventKind, str]
-"""A line of the event log: its kind and what it says."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """The attempt that feedback is about: its job and claim, and when its request left or would have left."""
-
-    job_id: int
-    fence: int
-    started_at: float
 
 
 def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answered: bool) -> str:
