@@ -103,6 +103,10 @@ def lane_lines(lanes: Sequence[LaneState], now: float) -> list[str]:
     shown = [_explain(group, {one.name for one in lanes}, now) for group in groups[:MOST_CAUSES]]
     if more := sum(map(len, groups[MOST_CAUSES:])):
         shown.append(f"and {quantity(more, 'lane')} more")
+    openings = [one.until for one in lanes if one.why is WaitReason.WINDOW and one.until]
+    if openings and min(openings) > now:
+        text = _WORDS[WaitReason.WINDOW].text
+        shown.append(f"queued {text} at {time_of_day(min(openings), now=now)}")
     return shown
 
 

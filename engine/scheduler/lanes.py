@@ -105,6 +105,8 @@ class Lanes:
         detail = lane.why if why in STANDS_STILL else ""
         if self.paused_until > now:
             why, until, detail = WaitReason.MACHINE, self.paused_until, self.paused_why
+        if (opening := opens_at(self.limits.window, now)) > now:
+            why, until, detail = WaitReason.WINDOW, opening, ""
         return LaneState(
             name=lane.name,
             why=why,

@@ -174,11 +174,13 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
             await clock.advance(1.0)
 
         told, seen = await waits(run), await waits(await other.run("scripted"))
+        [listed] = await other.runs()
         tasks.cancel_scope.cancel()
 
     [waiting] = told
     assert (waiting.why, waiting.until) == (WaitReason.WINDOW, NOW + 14 * 3600.0)
     assert seen == told
+    assert [(one.why, one.until) for one in listed.lanes] == [(waiting.why, waiting.until)]
 
 
 async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(

@@ -484,6 +484,18 @@ def test_runs_are_listed_one_a_line() -> None:
     assert runs_lines([], AT) == ["no runs"]
 
 
+def test_a_run_that_waits_for_its_window_is_listed_with_the_time_of_its_opening() -> None:
+    lanes = tuple(
+        LaneState(name=name, why=WaitReason.WINDOW, until=AT + 7200.0) for name in ("a", "b")
+    )
+
+    _, _, *held = runs_lines([run_info(lanes=lanes)], AT)
+    _, _, *opened = runs_lines([run_info(lanes=lanes)], AT + 7200.0)
+
+    assert held == [f"  queued until the window opens at {time_of_day(AT + 7200.0, now=AT)}"]
+    assert opened == []
+
+
 def test_a_run_is_listed_with_what_keeps_its_lanes_from_sending() -> None:
     lanes = (
         LaneState(name="a", why=WaitReason.HELD, until=AT + 45),
