@@ -19,6 +19,7 @@ from engine.core.stores import store_path
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import resolve_groups, try_opening
+from engine.session.execution import Execution
 from engine.session.holdings import find_stored_cells
 from engine.session.identity import Identity, name_costs
 from engine.session.inspection import find_job
@@ -90,7 +91,7 @@ class Engine:
         self.registry = registry
         self.clock = clock
         self.settings = settings
-        self._executing: set[int] = set()
+        self._executing: dict[int, Execution] = {}
 
     async def submit(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Run:
         """Create the run of a sweep, or change the run of that name to what the sweep asks for.

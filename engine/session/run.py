@@ -54,7 +54,7 @@ class Run:
         settings: Settings,
         row: RunRow,
         sweep: Sweep,
-        executing: set[int],
+        executing: dict[int, Execution],
     ) -> None:
         self.name = row.name
         self.sweep = sweep
@@ -62,7 +62,7 @@ class Run:
         self._clock = clock
         self._settings = settings
         self._row = row
-        # The ids of the runs that this process executes, through any Run object.
+        # What this process executes, through any Run object, by the ids of the runs.
         self._executing = executing
         self._execution: Execution | None = None
         self._stopping = False
@@ -156,7 +156,7 @@ class Run:
         self._execution, self._counts = execution, execution.counts
         if self._stopping:
             self.stop()
-        self._executing.add(self._row.id)
+        self._executing[self._row.id] = execution
         self._shares_limits = True
         try:
             with self._store.worker.retrying_commits() as self._stop_retrying:
@@ -167,7 +167,7 @@ class Run:
             return _ON_REQUEST
         finally:
             self._execution = None
-            self._executing.discard(self._row.id)
+            self._executing.pop(self._row.id, None)
 
     async def _withdraw(self) -> None:
         """Release the run's share of the limits, once other processes can read why it ended."""
@@ -230,7 +230,8 @@ class Run:
         """
         row = await self._find_row()
         unattended = not await self._is_executed(row)
-        execution = self._execution
+        execution = self._executing.get(row.id)
+        counts = self._counts if execution is None else execution.counts
         reader = StatusReader(
             self._store,
             self.sweep,
@@ -239,7 +240,7 @@ class Run:
             None if execution is None else execution.requests,
             self._loads,
             self._clock.now(),
-            None if self._counts is None else self._counts.to_session(),
+            None if counts is None else counts.to_session(),
         )
         return await reader.status(unattended=unattended)
 

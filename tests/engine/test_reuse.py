@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from engine import Engine, Run, Source, Status, UsageError
@@ -12,7 +13,7 @@ from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
 from engine.results.coverage import CountedRows
 from engine.results.rows import OUTDATED
-from engine.testing import FakeClock, ScriptedService, scored
+from engine.testing import FakeClock, Memory, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 
@@ -236,22 +237,17 @@ async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_ar
     assert asked.jobs == [*fewer, "b 1"]
 
 
-async def test_a_run_that_is_worked_on_is_not_asked_afresh(tmp_path: Path) -> None:
-    asked = Asked()
-    service = ScriptedService(asked)
-    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+async def test_a_run_that_is_worked_on_is_not_asked_afresh() -> None:
+    service = ScriptedService(Asked())
+    service.recording.hold()
+
+    async with opened(Memory(), service) as engine, anyio.create_task_group() as tasks:
         run = await engine.submit(sweep(service))
-        refusals: list[str] = []
-
-        async def submit_fresh() -> None:
-            with pytest.raises(UsageError, match="a process works on the run 'scripted'") as caught:
-                await engine.submit(sweep(service), fresh=True)
-            refusals.append(str(caught.value))
-
-        engine._executing.add(run._row.id)
-        await submit_fresh()
-
-    assert len(refusals) == 1
+        tasks.start_soon(run.execute)
+        await service.recording.until_in_flight(1)
+        with pytest.raises(UsageError, match="a process works on the run 'scripted'"):
+            await engine.submit(sweep(service), fresh=True)
+        service.recording.release()
 
 
 async def _later(engine: Engine) -> None:

@@ -226,11 +226,13 @@ async def test_waiting_costs_no_claims(clock: FakeClock, monkeypatch: pytest.Mon
         status = await run.status()
         async with opened(memory, service, clock) as other:
             elsewhere = await (await other.run()).status()
+        same = await (await engine.run()).status()
         run.stop()
 
     assert after == before
     assert {one.why for one in status.waiting} == {WaitReason.HELD}
     assert elsewhere.waiting == status.waiting
+    assert same == status
     for look in (status, elsewhere):
         assert {one.until for one in look.waiting} == {NOW + 3000.0}
         assert sum(one.jobs for one in look.waiting) == 100
