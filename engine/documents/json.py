@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.documents.hints import CURLY_QUOTES
 from engine.documents.malformed import Malformed
-from engine.documents.places import Places, child
+from engine.documents.places import Places, child_path
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
 _DIGITS_MAX = 300
@@ -125,7 +125,7 @@ def locate_json(text: str) -> Places:
             case ":":
                 is_key = False
             case word if is_key:
-                path = child(path, json.loads(word))
+                path = child_path(path, json.loads(word))
                 places.add_key(path, token.start())
             case _:
                 places.add_value(path, token.start())

@@ -1,5 +1,6 @@
 """The places of keys and values in a text, by paths such as `matrix.groups[2]`."""
 
+import json
 import re
 import unicodedata
 from bisect import bisect_right
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from engine.core.errors import Place
 from engine.documents.malformed import line_and_column
 
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _WIDTH = 76
 _TWICE_MAX = 100
 """Duplicate keys that are reported; a file with more has one cause."""
@@ -69,11 +71,14 @@ class Places:
 
 def _parent(path: str) -> str:
     """The path without its last part: a key, an index in a list, or a line of another file."""
-    return path[: max(path.rfind("."), path.rfind("["), path.rfind(": "), 0)]
+    bare = _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), path)
+    return path[: max(bare.rfind("."), bare.rfind("["), bare.rfind(": "), 0)]
 
 
-def child(path: str, key: str) -> str:
-    """The path of a key in a mapping."""
+def child_path(path: str, key: str) -> str:
+    """The path of a key in a mapping; a key such as `a.b` is quoted, which `b` in `a` is not."""
+    if not key or any(mark in key for mark in (".", "[", '"', ": ")):
+        key = json.dumps(key, ensure_ascii=False)
     return f"{path}.{key}" if path else key
 
 

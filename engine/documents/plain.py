@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
+from engine.documents.places import child_path
 
 DEPTH_MAX = 32
 NODES_MAX = 1_000_000
@@ -67,7 +68,7 @@ class _Copy:
                 self._refuse(path, f"the key {key!r:.100} must be text: write it in quotes")
                 continue
             if _is_encodable(key):
-                copy[key] = self.of(item, f"{path}.{key}" if path else key, depth + 1)
+                copy[key] = self.of(item, child_path(path, key), depth + 1)
             else:
                 self._refuse(path, "a key holds characters that are not valid text")
         return copy

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.documents.hints import BACKSLASH
 from engine.documents.malformed import DUPLICATE_KEY, Malformed
-from engine.documents.places import Places, child
+from engine.documents.places import Places, child_path
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
 # tomllib takes quadratic time for a dotted key: minutes for one of 100 kB.
@@ -172,7 +172,7 @@ class _Locator:
         while self._peek() not in ("=", "]"):
             token = self._take()
             if token[0] != ".":
-                path = child(self._with_place(path), _unquote(token[0]))
+                path = child_path(self._with_place(path), _unquote(token[0]))
                 self._last_key = path, begin
                 if path not in self._places.keys:
                     self._places.add_key(path, token.start())

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from engine.core.errors import Problem
 from engine.core.nearest import nearest, suggestion
 from engine.documents.hints import is_tight_mapping
+from engine.documents.places import child_path
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -88,7 +89,7 @@ def problems_of(
             continue
         where, within = path, written
         for part in _parts(found["loc"], written):
-            where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+            where = f"{where}[{part}]" if isinstance(part, int) else child_path(where, part)
             within = _inside(within, part)
         is_of_key = found["type"] in ("extra_forbidden", "missing")
         message = _message(found, model, other_keys)
@@ -108,7 +109,7 @@ def _meant(message: str, within: object, path: str) -> str | None:
     """The path of the key that a message about a whole mapping begins with, if it does."""
     first = message.partition(" ")[0]
     if isinstance(within, Mapping) and first in within:
-        return f"{path}.{first}" if path else first
+        return child_path(path, first)
     return None
 
 

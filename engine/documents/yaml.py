@@ -24,7 +24,7 @@ from yaml.events import (
 
 from engine.documents.hints import key_hint, syntax_hint
 from engine.documents.malformed import Malformed
-from engine.documents.places import Places, child
+from engine.documents.places import Places, child_path
 from engine.documents.plain import DEPTH_MAX, NODES_MAX, TOO_DEEP
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,7 +88,7 @@ def locate_yaml(text: str) -> Places:
             case MappingEndEvent() | SequenceEndEvent():
                 opened.pop()
             case ScalarEvent() if opened and opened[-1].is_key_next():
-                opened[-1].key = child(opened[-1].path, event.value)
+                opened[-1].key = child_path(opened[-1].path, event.value)
                 places.add_key(opened[-1].key, _index(event))
             case ScalarEvent() | AliasEvent() | MappingStartEvent() | SequenceStartEvent():
                 path = opened[-1].next_path() if opened else ""
@@ -208,12 +208,15 @@ class _Builder:
         if self._is_key_next():
             self._key(event)
             return
-        is_plain = event.tag is None and event.implicit[0]
+        self._add(self._scalar_value(event), event.anchor, 1, event)
+
+    def _scalar_value(self, event: ScalarEvent) -> Any:
+        if event.tag is not None or not event.implicit[0]:
+            return event.value
         try:
-            value = _plain_scalar(event.value) if is_plain else event.value
+            return _plain_scalar(event.value)
         except ValueError:
             raise self._at(event, "the number is too large") from None
-        self._add(value, event.anchor, 1, event)
 
     def _key(self, event: ScalarEvent) -> None:
         top = self._open[-1]
@@ -221,6 +224,8 @@ class _Builder:
             raise self._at(event, "merge keys (<<) are not supported: write the keys out")
         self.has_duplicate_keys = self.has_duplicate_keys or event.value in top.value
         top.key = event.value
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(self._scalar_value(event), 1)
 
     def _alias(self, event: AliasEvent) -> None:
         name = event.anchor or ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.core.axes import Axis, AxisValue, GroupAxis, PromptAxis, Scalar
 from engine.core.nearest import suggestion
+from engine.documents.places import child_path
 from engine.documents.validation import describe_non_number
 from engine.kinds import JobKind
 from engine.sweep.rules import AxisValues
@@ -68,7 +69,8 @@ def read_axes(
     names = [*(axis.name for axis in axes), REPEATS]
     for name in written:
         if name not in names:
-            reader.refuse(f"matrix.{name}", _unknown(name, kind, kinds, names), is_of_key=True)
+            message = _unknown(name, kind, kinds, names)
+            reader.refuse(child_path("matrix", name), message, is_of_key=True)
     return Axes(
         axes=tuple(axis for axis in axes if axis.name in own),
         own=own,

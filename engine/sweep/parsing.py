@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import nearest, suggestion
+from engine.documents.places import child_path
 from engine.documents.plain import TooLarge, to_plain
 from engine.documents.reading import load_document
 from engine.documents.validation import describe_given, not_a_mapping, unknown_key, validate
@@ -216,7 +217,7 @@ class _Parser:
         """Whether `kind` is missing but a similar key is present, which is then reported."""
         for key in written:
             if "kind" not in written and nearest(key.partition(":")[0], ("kind",)) is not None:
-                self._refuse(f"{path}.{key}", unknown_key(key, ("kind",)), is_of_key=True)
+                self._refuse(child_path(path, key), unknown_key(key, ("kind",)), is_of_key=True)
                 return True
         return False
 

@@ -12,6 +12,7 @@ from engine.core.axes import AxisValue, PromptAxis
 from engine.core.errors import Problem
 from engine.core.placeholders import describe, placeholders_in
 from engine.documents.malformed import Malformed
+from engine.documents.places import child_path
 from engine.documents.reading import read_text
 from engine.documents.tables import (
     NAME_COLUMNS,
@@ -103,7 +104,7 @@ class PromptReader:
             case Mapping() if unknown := [key for key in item if key not in _KEYS]:
                 for key in unknown:
                     self.problems.append(
-                        Problem(f"{path}.{key}", unknown_key(key, _KEYS), is_of_key=True)
+                        Problem(child_path(path, key), unknown_key(key, _KEYS), is_of_key=True)
                     )
                 return []
         raise Malformed(_EXPECTED)

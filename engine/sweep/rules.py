@@ -21,6 +21,7 @@ from engine.core.matrix import Matrix, MatrixAxis
 from engine.core.nearest import suggestion
 from engine.core.policy import Limits
 from engine.documents.malformed import Malformed
+from engine.documents.places import child_path
 from engine.kinds import JobKind
 from engine.sweep.scalars import scalar_value
 from engine.sweep.values import ValueReader
@@ -109,7 +110,7 @@ def _idle_limits(kind: JobKind, found: Resolved, limits: Limits) -> Iterator[Pro
     for pattern, _ in limits.models:
         if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
             yield Problem(
-                f"limits.models.{pattern}",
+                child_path("limits.models", pattern),
                 f"matches no model and limits nothing{suggestion(pattern, names)}",
             )
 
@@ -241,7 +242,8 @@ def _items(
         reader.refuse(path, "names no axis")
     for name, written in rule.items():
         if name not in axes:
-            reader.refuse(f"{path}.{name}", f"unknown axis{suggestion(name, axes)}", is_of_key=True)
+            message = f"unknown axis{suggestion(name, axes)}"
+            reader.refuse(child_path(path, name), message, is_of_key=True)
         elif written == [] or written is None:
             reader.refuse(f"{path}.{name}", "is empty: give it a value, or leave it out")
         elif isinstance(written, list):

@@ -19,6 +19,7 @@ from engine.core.axes import (
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
+from engine.documents.places import child_path
 from engine.documents.reading import read_document
 from engine.documents.validation import (
     describe_given,
@@ -130,7 +131,7 @@ class ValueReader:
         wrong = [key for key in RANGE if key in written and not is_number(written[key])]
         missing = [key for key in RANGE if key not in written and not unknown]
         for key in unknown:
-            self.refuse(f"{path}.{key}", unknown_key(key, RANGE), is_of_key=True)
+            self.refuse(child_path(path, key), unknown_key(key, RANGE), is_of_key=True)
         for key in wrong:
             message = f"must be a number{describe_non_number(written[key])}"
             self.refuse(f"{path}.{key}", message)

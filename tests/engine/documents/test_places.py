@@ -141,11 +141,32 @@ def test_keys_and_values_are_found_where_they_stand(form: Format, text: str) -> 
         return text.splitlines()[found.place.line - 1][found.place.column - 1 :]
 
     assert stands("a[0].x").startswith("1")
-    assert stands("a[0].y.z[1]").startswith("3")
-    assert stands("a[0].y.z", of_key=True).strip("\"'").startswith("y.z")
+    assert stands('a[0]."y.z"[1]').startswith("3")
+    assert stands('a[0]."y.z"', of_key=True).strip("\"'").startswith("y.z")
     assert stands("b.c").startswith("4")
     assert stands("b.missing", of_key=True).strip('"').startswith("b")
     assert stands("d.anything").strip('"').startswith("d")
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (YAML, "a: {b: 1, '': .inf}\na.b: .inf\n'a.b': 2\n'a[\"0': .inf\n"),
+        (JSON, '{"a": {"b": 1,\n "": 1e999}, "a.b": 1e999,\n "a.b": 2, "a[\\"0": 1e999}'),
+        (TOML, "'a.b' = inf\n'a[\"0' = inf\n[a]\n'' = inf\nb = 1\n"),
+    ],
+)
+def test_a_key_with_a_dot_is_not_taken_for_a_nested_one(form: Format, text: str) -> None:
+    document = form.document(text)
+
+    found = {str(one.path): one.place for one in document.locate("f", []) if one.place is not None}
+
+    assert sorted(found) == ['"a.b"', '"a[\\"0"', 'a.""']
+    assert len(document.duplicate_keys) == (form is not TOML)
+    lines = text.splitlines()
+    for path, place in found.items():
+        shown = lines[place.line - 1][place.column - 1 :]
+        assert shown.startswith((".inf", "inf", "1e999", "'a.b': 2", '"a.b": 2')), path
 
 
 def test_tables_and_lists_of_tables_in_toml_are_located() -> None:

@@ -61,6 +61,7 @@ def refusal(folder: Path, name: str, content: str | bytes) -> str:
         ("[a, {b: c}]", ["a", {"b": "c"}]),
         ("no: 1\n1: 2", {"no": 1, "1": 2}),
         ("a: &x [1, 2]\nb: *x", {"a": [1, 2], "b": [1, 2]}),
+        ("&x a: 1\n&y '2': *x\n&z 3: [*y, *z]", {"a": 1, "2": "a", "3": ["2", 3]}),
     ],
 )
 def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
