@@ -73,7 +73,7 @@ def test_what_is_installed_is_found_and_not_installed_again(pinned: Path, index:
     assert folders(pinned) == [folder]
 
 
-def test_a_list_that_has_changed_is_installed_anew(pinned: Path) -> None:
+def test_a_list_that_has_changed_is_installed_again(pinned: Path) -> None:
     before = install(pinned)
     pinned.write_text("# renewed\ntiny==1.0\n")
 

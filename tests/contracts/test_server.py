@@ -92,7 +92,7 @@ async def test_every_refusal_keeps_the_contract(
     assert server.state.tests == 0
 
 
-async def test_a_request_that_breaks_the_contract_is_counted_and_told(
+async def test_a_request_that_breaks_the_contract_is_counted_and_reported(
     server: ContractServer, client: httpx.AsyncClient
 ) -> None:
     path = EVALUATIONS[0]

@@ -124,7 +124,7 @@ def _rows() -> Iterator[tuple[str, str]]:
                 yield table.strip().strip("`"), columns
 
 
-def test_every_table_and_column_is_told_of() -> None:
+def test_every_table_and_column_is_documented() -> None:
     told = dict(_rows())
 
     assert set(told) == set(metadata.tables)

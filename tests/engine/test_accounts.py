@@ -126,7 +126,7 @@ def name_as_before(path: Path, told: str, *, held_until: float) -> None:
             )
 
 
-async def test_a_rate_that_another_process_was_given_is_told_and_counts_in_the_time_left(
+async def test_the_rate_of_another_process_is_shown_and_counts_in_the_time_left(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service, path = ScriptedService(good), tmp_path / "store.db"

@@ -65,7 +65,7 @@ async def test_a_run_whose_deletion_was_cut_short_is_no_run_any_more_and_pruning
     assert len(service.recording.started) == 3
 
 
-async def test_a_run_that_somebody_else_may_work_on_is_not_deleted(tmp_path: Path) -> None:
+async def test_a_run_that_another_process_may_work_on_is_not_deleted(tmp_path: Path) -> None:
     service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service) as engine,
@@ -84,7 +84,7 @@ async def test_a_run_that_somebody_else_may_work_on_is_not_deleted(tmp_path: Pat
                 await call()
 
 
-async def test_a_run_that_nobody_works_on_any_more_is_deleted_whatever_its_state(
+async def test_a_run_without_a_process_is_deleted_whatever_its_state(
     tmp_path: Path,
 ) -> None:
     service = ScriptedService(good)

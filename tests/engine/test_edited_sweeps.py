@@ -159,7 +159,7 @@ async def test_a_prompt_that_is_renamed_is_renamed_in_the_rows_and_not_asked_aga
     assert len(service.recording.started) == 2
 
 
-async def test_two_texts_of_one_name_are_told_apart_by_their_digests(tmp_path: Path) -> None:
+async def test_two_texts_of_one_name_are_distinguished_by_their_digests(tmp_path: Path) -> None:
     service = ScriptedService(at_its_threshold)
 
     rows, past, _ = await edited(

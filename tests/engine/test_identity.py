@@ -240,7 +240,9 @@ def forgotten(path: Path) -> None:
         connection.commit()
 
 
-async def test_a_run_of_an_earlier_version_goes_on_by_a_word_said_once(tmp_path: Path) -> None:
+async def test_a_run_of_an_earlier_version_continues_once_its_change_was_accepted(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "store.db"
     await interrupted(path, decided())
     forgotten(path)

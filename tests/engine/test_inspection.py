@@ -129,7 +129,7 @@ async def test_a_job_tells_its_parameters_attempts_and_answer(tmp_path: Path) ->
     assert not found.is_in_side_file
 
 
-async def test_what_could_not_be_read_is_told_with_its_attempt(tmp_path: Path) -> None:
+async def test_an_unread_reply_is_listed_with_its_attempt(tmp_path: Path) -> None:
     service = ScriptedService(lambda _: Permanent("the answer is not JSON", status=200))
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -147,7 +147,7 @@ async def test_what_could_not_be_read_is_told_with_its_attempt(tmp_path: Path) -
     assert found.answer is None
 
 
-async def test_an_answer_in_a_side_file_is_told(tmp_path: Path) -> None:
+async def test_an_answer_in_a_side_file_is_reported(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     service = ScriptedService(lambda _: Permanent("gone"))
 

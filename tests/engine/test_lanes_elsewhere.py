@@ -214,7 +214,7 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
     assert seen == told
 
 
-async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_here(
+async def test_a_held_lane_is_written_once_and_removed_once_the_run_has_ended_here(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=600.0))
@@ -344,7 +344,7 @@ async def test_a_process_that_was_stopped_and_given_up_says_again_what_its_lanes
     assert after == before
 
 
-async def test_a_process_that_was_stopped_is_said_to_be_although_nothing_of_it_is_in_flight(
+async def test_a_stopped_process_is_reported_even_if_it_has_nothing_in_flight(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=3000.0))

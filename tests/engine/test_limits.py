@@ -184,7 +184,7 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cooldown() -> None:
     assert made.wakes_at(wakes_at) == inf
 
 
-def test_a_parked_breaker_wakes_nobody() -> None:
+def test_a_parked_breaker_wakes_no_lane() -> None:
     made = lanes(max_in_flight=4)
     made.lane("b").block = Block.PARKED
     lane = made.lane("a")
@@ -321,7 +321,7 @@ def test_work_goes_on_in_the_window_alone(
     assert finishes_at(window, at(now), hours * 3600) == at(finishes)
 
 
-def test_what_no_calendar_has_is_not_told() -> None:
+def test_no_finish_is_computed_beyond_the_calendar() -> None:
     assert finishes_at(NIGHT, NOW, 1e12) is None
     assert finishes_at(NIGHT, NOW, 99 * 365 * 24 * 3600) is None
 

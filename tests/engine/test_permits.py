@@ -216,7 +216,7 @@ async def test_a_rate_alone_is_not_asked_for_more_often_than_it_grants() -> None
         assert sum(first <= at < first + WINDOW_S for at, _ in play.started) <= 6
 
 
-async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
+async def test_an_error_of_the_book_is_raised_by_every_waiting_call() -> None:
     class Broken(MemoryBook):
         async def take_permits(self, request: PermitRequest) -> PermitGrant:
             raise OSError("no disk")

@@ -122,7 +122,9 @@ def kind(**fields: Any) -> SingleTurn:
         (lambda: [kind(folded_field="treshold")], "set folded_field of single_turn to a field"),
     ],
 )
-def test_a_mistake_in_job_kinds_is_told_beside_those_in_settings(kinds: Any, mistake: str) -> None:
+def test_a_mistake_in_job_kinds_is_reported_with_those_in_settings(
+    kinds: Any, mistake: str
+) -> None:
     class Mistaken(Labs):
         def kinds(self) -> Any:
             return kinds()

@@ -66,7 +66,7 @@ async def test_a_sweep_of_the_old_name_is_a_run_of_its_own_and_reuses_the_answer
     assert len(service.recording.started) == 1
 
 
-async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> None:
+async def test_a_run_that_a_process_works_on_is_not_renamed(tmp_path: Path) -> None:
     service = ScriptedService(good)
     async with (
         opened(tmp_path / "store.db", service) as engine,

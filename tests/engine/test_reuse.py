@@ -71,7 +71,7 @@ async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: P
     assert (changed.cells_done, said(changed)) == (2, "not asked again: 1 cell answered before")
 
 
-async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
+async def test_cells_behind_a_reached_limit_are_not_reported_as_answered_before(
     tmp_path: Path,
 ) -> None:
     service = ScriptedService(good)
@@ -204,7 +204,7 @@ async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and
     assert said(status).startswith("1 cell with an answer from before 2027-01-")
 
 
-async def test_what_others_took_over_stays_as_it_is_when_its_run_is_asked_afresh(
+async def test_answers_that_other_runs_reuse_stay_when_their_run_is_asked_again(
     tmp_path: Path,
 ) -> None:
     service = ScriptedService(Asked())
@@ -237,7 +237,7 @@ async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_ar
     assert asked.jobs == [*fewer, "b 1"]
 
 
-async def test_a_run_that_is_worked_on_is_not_asked_afresh() -> None:
+async def test_a_run_that_a_process_works_on_is_not_asked_again() -> None:
     service = ScriptedService(Asked())
     service.recording.hold()
 

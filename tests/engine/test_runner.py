@@ -154,7 +154,7 @@ async def test_a_job_that_takes_too_long_has_timed_out(clock: FakeClock) -> None
     assert ended.verdict.error == "no answer within 3600 s"
 
 
-async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_without_values(
+async def test_any_other_exception_is_a_bug_reported_with_its_place_and_without_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ended = await runner(KeyError("scores")).attempt(job(), Context())

@@ -167,7 +167,7 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(clock: Fake
     assert service.recording.most_in_flight <= 2
 
 
-async def test_a_job_that_fails_says_what_the_service_said() -> None:
+async def test_a_failed_job_has_the_explanation_of_the_service() -> None:
     service = ScriptedService(
         lambda _: Permanent("HTTP 404", status=404, detail="Test case group not found: xyz")
     )
@@ -280,7 +280,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
     assert {start.job.attempt for start in service.recording.started} == {1}
 
 
-async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself(
+async def test_an_empty_account_is_reported_before_a_quota_that_renews_itself(
     clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:

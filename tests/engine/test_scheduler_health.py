@@ -140,7 +140,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(clock: FakeClock) -
     assert Counter(lane for lane, _ in gate.asked)["sick"] == 6
 
 
-async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(clock: FakeClock) -> None:
+async def test_an_unhealthy_model_counts_in_no_time_left(clock: FakeClock) -> None:
     memory = Memory()
     service = ScriptedService(good, takes_s=60.0)
     gate = ScriptedGate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))

@@ -238,7 +238,7 @@ async def test_waiting_costs_no_claims(clock: FakeClock, monkeypatch: pytest.Mon
         assert sum(one.jobs for one in look.waiting) == 100
 
 
-async def test_jobs_that_back_off_are_told_from_those_in_line(clock: FakeClock) -> None:
+async def test_jobs_that_back_off_are_counted_apart_from_queued_ones(clock: FakeClock) -> None:
     service = ScriptedService(
         lambda job: Transient("HTTP 500", status=500) if job.attempt == 1 else good(job),
         takes_s=10,
@@ -267,7 +267,7 @@ async def test_jobs_that_back_off_are_told_from_those_in_line(clock: FakeClock) 
     assert later[0].until == pytest.approx(NOW + 110, abs=51)
 
 
-async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_wait(
+async def test_a_lane_that_is_refused_without_a_time_is_not_shown_as_asked_to_wait(
     clock: FakeClock,
 ) -> None:
     service = ScriptedService(lambda _: RateLimited("too many requests", status=429))

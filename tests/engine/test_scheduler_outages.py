@@ -375,7 +375,7 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away() -
     assert "; no answer yet (wrong address?), given up at" in waiting.detail
 
 
-async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
+async def test_an_outage_of_another_session_is_not_shown_for_this_one(
     clock: FakeClock,
 ) -> None:
     service = ScriptedService(lambda _: UNREACHABLE)
@@ -411,7 +411,7 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
     assert [kind for kind, _, _ in told if kind in ("outage", "parked", "breaker")] == []
 
 
-async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_service(
+async def test_a_job_that_is_itself_to_blame_no_longer_waits_out_outages(
     clock: FakeClock,
 ) -> None:
     waits: list[bool] = []

@@ -290,7 +290,7 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(clock:
 
 
 @pytest.mark.parametrize(("kind", "processes"), [(Layered, 2), (Unbounded, 1)])
-async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_for_it(
+async def test_requests_before_the_first_report_of_the_quota_are_reserved_in_it(
     kind: type[ScriptedKind], processes: int, clock: FakeClock
 ) -> None:
     class Late(ScriptedService):
@@ -545,7 +545,7 @@ async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the
     assert [(quota.used, quota.allotted) for quota in status.quotas] == [(5, 300), (5, 10_000)]
 
 
-async def test_a_figure_that_was_told_before_another_process_spent_is_not_believed() -> None:
+async def test_a_figure_from_before_another_process_spent_is_not_used() -> None:
     memory = Memory()
     asked, told = anyio.Event(), anyio.Event()
 

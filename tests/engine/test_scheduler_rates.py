@@ -63,7 +63,7 @@ async def test_nearly_all_of_a_rate_is_used_and_never_more(
     assert len(starts(service)) >= 0.98 * rate * minutes
 
 
-async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(clock: FakeClock) -> None:
+async def test_a_restart_neither_wastes_nor_restarts_a_rate(clock: FakeClock) -> None:
     memory = Memory()
     service = ScriptedService(good)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60})

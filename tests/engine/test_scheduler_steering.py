@@ -179,7 +179,7 @@ async def test_cells_added_by_another_process_are_noticed_and_shared(clock: Fake
     assert len(service.recording.started) == 20
 
 
-async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
+async def test_an_extension_that_was_not_written_out_is_left_for_a_resume(
     clock: FakeClock,
 ) -> None:
     memory = Memory()

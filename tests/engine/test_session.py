@@ -229,7 +229,7 @@ async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Pa
             await engine.run("night")
 
 
-async def test_answers_of_another_run_are_reused_and_said_to_be(tmp_path: Path) -> None:
+async def test_answers_of_another_run_are_reused_and_marked(tmp_path: Path) -> None:
     service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -302,7 +302,7 @@ async def test_a_matrix_that_was_cut_short_is_completed(
     assert not status.expanding
 
 
-async def test_what_is_measured_derived_missing_or_unknown_is_told_apart(tmp_path: Path) -> None:
+async def test_measured_derived_missing_and_unknown_cells_are_distinguished(tmp_path: Path) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.labels["model"] == "failing":
             return Permanent("HTTP 404", detail="no such model")
@@ -437,7 +437,7 @@ async def test_the_time_left_counts_the_time_for_which_the_service_asked_to_wait
     assert status.seconds_left == pytest.approx(3600 + 20 * 6, abs=30)
 
 
-async def test_a_status_says_whether_anybody_works_on_the_run(tmp_path: Path) -> None:
+async def test_a_status_says_whether_a_process_works_on_the_run(tmp_path: Path) -> None:
     service = ScriptedService(good)
     service.recording.hold()
     path = tmp_path / "store.db"

@@ -130,7 +130,7 @@ async def test_a_block_ends_after_the_simulated_time_that_it_may_take() -> None:
     ]
 
 
-async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
+async def test_a_cancelled_sleeper_delays_no_other() -> None:
     clock = FakeClock(NOW)
 
     with anyio.move_on_after(0):

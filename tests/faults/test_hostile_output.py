@@ -119,9 +119,7 @@ def poisoned(scene: Scene) -> None:
         )
 
 
-def test_a_store_that_somebody_poisoned_is_shown_as_text(
-    server: ContractServerProcess, scenes: Scenes
-) -> None:
+def test_a_poisoned_store_is_shown_as_text(server: ContractServerProcess, scenes: Scenes) -> None:
     scene = scenes.make(small(server.url))
     server.fail_next(None, status=422, model="qwen/qwen3")
     assert scene.sweep().code == 1
@@ -232,7 +230,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("prepare", ["nothing", "empty files", "an older run"])
-def test_nobody_else_can_read_what_a_run_leaves_behind_even_where_files_were_there(
+def test_no_other_user_can_read_the_files_of_a_run_even_if_they_existed_before(
     prepare: str, server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.05)

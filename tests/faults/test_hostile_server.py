@@ -156,7 +156,7 @@ async def test_errors_for_ever_fail_each_job_after_its_attempts(
         assert kind.jobs == 2
 
 
-async def test_a_server_that_is_not_there_fails_no_job_and_is_told_by_name(
+async def test_a_server_that_cannot_be_reached_fails_no_job_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:

@@ -124,7 +124,7 @@ class TestText:
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
     @pytest.mark.parametrize("form", ["json", "yaml", "toml"])
-    def test_other_encodings_are_told_apart_from_text(
+    def test_other_encodings_are_distinguished_from_text(
         self, tmp_path: Path, encoding: str, form: str
     ) -> None:
         path = tmp_path / f"s.{form}"
@@ -148,7 +148,7 @@ class TestText:
 
         assert len(refusal(path).splitlines()) == 1
 
-    def test_many_mistakes_are_told_in_a_few_lines(self, tmp_path: Path) -> None:
+    def test_many_mistakes_are_reported_in_a_few_lines(self, tmp_path: Path) -> None:
         models = ["acme/one", *range(50_000)]
         path = written(tmp_path, valid(matrix={**valid()["matrix"], "models": models}))
 

@@ -171,7 +171,7 @@ async def test_looking_writes_nothing_and_leaves_nothing(tmp_path: Path) -> None
     assert files(tmp_path) == before
 
 
-async def test_who_may_only_read_sees_what_is_committed_and_is_told_what_may_not_be_read(
+async def test_a_reader_without_write_permission_sees_what_is_committed_and_learns_what_it_may_not_read(
     tmp_path: Path, shared: Path
 ) -> None:
     await fill(tmp_path / "scratch.db")
@@ -231,7 +231,7 @@ async def test_a_full_disk_is_no_reason_not_to_look(tmp_path: Path) -> None:
     assert seen == [FINISHED, FINISHED]
 
 
-async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_looking(
+async def test_a_process_that_was_stopped_in_a_transaction_blocks_no_reader(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store.db"
@@ -247,7 +247,7 @@ async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_loo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
-async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
+async def test_a_writer_without_the_lock_learns_which_process_holds_it_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.store.sqlite.database.WRITE_TIMEOUT_S", 0.0)
@@ -269,7 +269,7 @@ async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
     assert f"continue it (`kill -CONT {pid}`" in str(stopped.value)
 
 
-async def test_commits_that_come_while_somebody_looks_are_seen(tmp_path: Path) -> None:
+async def test_commits_during_a_read_are_seen_by_the_next(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     await fill(store)
 

@@ -298,7 +298,7 @@ def leaky(tmp_path: Path) -> Mapping[str, str]:
     return {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
 
 
-def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
+def test_a_job_kind_that_crashes_with_a_key_in_hand_shows_it_nowhere(
     tmp_path: Path, leaky: Mapping[str, str]
 ) -> None:
     folder = tmp_path / "night"

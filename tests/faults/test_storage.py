@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
-def test_a_full_disk_is_said_for_as_long_as_it_lasts_and_an_interrupt_then_ends_in_order(
+def test_a_full_disk_is_reported_for_as_long_as_it_lasts_and_an_interrupt_then_ends_in_order(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
     scene = scenes.make(crisis(server.url))

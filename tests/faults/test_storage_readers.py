@@ -79,7 +79,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
-async def test_a_store_that_nobody_reads_has_no_readers(tmp_path: Path) -> None:
+async def test_a_store_that_no_process_reads_has_no_readers(tmp_path: Path) -> None:
     service = ScriptedService(good)
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -93,7 +93,7 @@ async def test_a_store_that_nobody_reads_has_no_readers(tmp_path: Path) -> None:
     assert [one.pid for one in found] == [pid]
 
 
-def test_where_the_system_does_not_tell_it_is_said_how_to_find_out(tmp_path: Path) -> None:
+def test_if_the_system_does_not_list_readers_a_command_that_does_is_named(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     Path(f"{store}-shm").touch()
 

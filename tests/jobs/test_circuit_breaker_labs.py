@@ -149,7 +149,7 @@ async def test_an_answer_without_layers_tells_what_lower_thresholds_would_give(
     assert high.measurement.failed > low.measurement.failed
 
 
-async def test_fields_that_nobody_knows_stay_in_the_raw_answer(
+async def test_unknown_fields_stay_in_the_raw_answer(
     server: ContractServer, service: Opened
 ) -> None:
     server.configure(version="1.0.10")
@@ -299,7 +299,7 @@ async def test_a_403_that_is_not_the_quotas_is_a_refusal(
     assert error.detail == "not from here"
 
 
-async def test_refusals_of_the_service_itself_are_told(server: ContractServer) -> None:
+async def test_refusals_of_the_service_itself_are_reported(server: ContractServer) -> None:
     server.configure(allotted=3, unknown_models=["no/model"])
     async with _open(server.url) as service:
         kind = _kind(service.declared, "single_turn")
@@ -387,7 +387,7 @@ async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer)
     assert not no_quota["quota"].ok
 
 
-async def test_check_of_nobody_ends_after_one_question() -> None:
+async def test_check_without_a_reachable_service_ends_after_one_question() -> None:
     async with _open("http://127.0.0.1:9") as service:
         checks = await service.declared.check(service.client)
 

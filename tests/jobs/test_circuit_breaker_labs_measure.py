@@ -150,7 +150,7 @@ def test_what_a_service_of_our_own_left_unanswered_is_counted_by_reason(
     assert (measurement.note is None) is (not unanswered)
 
 
-def test_a_list_that_disagrees_with_the_totals_is_not_used_and_said_so() -> None:
+def test_a_list_that_disagrees_with_the_totals_is_not_used_and_noted() -> None:
     body = _body(total_passed=4, total_failed=3, failed_results=[_single(0.1)])
 
     measurement = measure_single_turn(body, "x", 0.5)

@@ -335,7 +335,7 @@ def test_a_gate_takes_an_address_in_place_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize("opened", ["service", "gate"])
-async def test_where_only_the_packages_variable_is_set_it_is_said_what_to_write(
+async def test_if_only_the_variable_of_the_vendors_package_is_set_the_error_says_what_to_write(
     opened: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ENKRYPT_API_KEY")

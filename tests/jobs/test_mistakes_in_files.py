@@ -101,7 +101,7 @@ def test_the_sweep_to_be_spoilt_is_good(tmp_path: Path) -> None:
         ("kind: local", "knd: local", '3:3: service.knd: unknown key; did you mean "kind"?'),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place_and_what_was_probably_meant(
+def test_a_mistake_is_reported_with_its_place_and_what_was_probably_meant(
     tmp_path: Path, before: str, after: str, message: str
 ) -> None:
     assert before in GOOD
@@ -124,7 +124,7 @@ def test_a_mistake_is_told_with_its_place_and_what_was_probably_meant(
         ("", "4:11: service.api_key: must be text, but is empty"),
     ],
 )  # fmt: skip
-def test_a_key_in_the_wrong_form_is_told_without_being_shown(
+def test_a_key_in_the_wrong_form_is_reported_without_being_shown(
     tmp_path: Path, key: str, message: str
 ) -> None:
     found = told(tmp_path, KEYED.format(key))
@@ -151,7 +151,7 @@ def test_a_key_in_the_wrong_form_is_told_without_being_shown(
         ("s.toml", '[service]\nkind = "local"\ntemprature = 1\n', '3:1: service.temprature: unknown key; did you mean "temperature"?'),
     ],
 )  # fmt: skip
-def test_mistakes_in_json_and_toml_are_told_alike(
+def test_mistakes_in_json_and_toml_are_reported_alike(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     found = told(tmp_path, text, name)
@@ -176,7 +176,7 @@ def test_what_is_no_provider_has_no_endpoint() -> None:
     assert endpoint_advice("lokal") is None
 
 
-def test_three_misspelt_keys_and_more_are_told_at_once_in_order(tmp_path: Path) -> None:
+def test_three_misspelt_keys_and_more_are_reported_at_once_in_order(tmp_path: Path) -> None:
     spoilt = (
         GOOD.replace("local", "local\n  temprature: 0\n  seeed: 1")
         .replace("self_harm", "self_harn")
@@ -194,7 +194,7 @@ def test_three_misspelt_keys_and_more_are_told_at_once_in_order(tmp_path: Path) 
     ]
 
 
-def test_a_misspelt_group_of_ones_own_is_told_beside_a_misspelt_setting(tmp_path: Path) -> None:
+def test_a_misspelt_group_of_ones_own_is_reported_with_a_misspelt_setting(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "sleep.yaml").write_text(
         "group: sleep\ndescription: About sleep.\ncases:\n  - {id: one, user_input: I cannot sleep.}\n"

@@ -97,7 +97,7 @@ def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, swee
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])
-def test_what_a_run_may_not_go_on_with_is_told_and_can_be_accepted(
+def test_a_change_that_stops_a_run_is_reported_and_can_be_accepted(
     nightsweep: Nightsweep, sweep: Sweep, command: str
 ) -> None:
     path = sweep("a")
@@ -145,7 +145,7 @@ def test_a_run_is_judged_again_beside_itself(
         (["nothing"], "has no run 'nothing'"),
     ],
 )
-def test_what_cannot_be_judged_again_is_told(
+def test_a_run_that_cannot_be_judged_again_is_refused(
     nightsweep: Nightsweep, sweep: Sweep, options: list[str], told: str
 ) -> None:
     nightsweep("run", sweep("a"))
@@ -156,7 +156,7 @@ def test_what_cannot_be_judged_again_is_told(
     assert told in refused.stderr
 
 
-def test_failed_cells_end_in_exit_code_1_and_are_said_with_their_error(
+def test_failed_cells_end_in_exit_code_1_and_are_listed_with_their_error(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:
     ended = nightsweep("run", sweep("a", "broken"))
@@ -425,7 +425,7 @@ def test_a_store_is_named_by_a_url_too_of_which_no_password_is_repeated(
     assert "secret" not in refused.stdout + refused.stderr
 
 
-def test_mistakes_in_a_sweep_are_told_without_a_traceback(
+def test_mistakes_in_a_sweep_are_reported_without_a_traceback(
     nightsweep: Nightsweep, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.yaml").write_text("name: x\nservice: {kind: scripted}\nmatrix: {}\n")
@@ -447,7 +447,7 @@ def test_mistakes_in_a_sweep_are_told_without_a_traceback(
         (("rejudge", "--threshold", "x"), ": must be a number\n"),
     ],
 )
-def test_a_wrong_value_of_an_option_is_told_in_our_words(
+def test_a_wrong_value_of_an_option_is_reported_in_our_words(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     assert called(*arguments) == 2

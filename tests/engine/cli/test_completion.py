@@ -77,7 +77,7 @@ def test_the_store_is_the_one_that_is_named(complete: Complete, tmp_path: Path) 
     assert complete("status", "--store", "postgresql://other.db", "") == []
 
 
-def test_reading_names_leaves_nothing_behind_and_nobody_is_waited_for(
+def test_reading_names_leaves_nothing_behind_and_waits_for_no_process(
     complete: Complete, tmp_path: Path
 ) -> None:
     path = tmp_path / "nightsweep.db"
@@ -91,7 +91,9 @@ def test_reading_names_leaves_nothing_behind_and_nobody_is_waited_for(
         assert complete("status", "") == ["night"]
 
 
-def test_a_log_that_nobody_has_open_is_left_as_it_is(complete: Complete, tmp_path: Path) -> None:
+def test_a_log_that_no_process_has_open_is_left_unchanged(
+    complete: Complete, tmp_path: Path
+) -> None:
     store_with(tmp_path / "other.db", "night")
     with closing(sqlite3.connect(tmp_path / "other.db")) as busy:
         busy.execute("UPDATE run SET updated_at = 1")
@@ -104,7 +106,7 @@ def test_a_log_that_nobody_has_open_is_left_as_it_is(complete: Complete, tmp_pat
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_no_name_is_told_that_a_shell_would_read_as_something_else(
+def test_no_name_is_offered_that_a_shell_would_read_as_something_else(
     complete: Complete, tmp_path: Path
 ) -> None:
     odd = ["$(reboot)", "`reboot`", "a b", "a;b", "--yes", "it's", "x\ny", "*", "Ü-1"]

@@ -156,7 +156,7 @@ def test_on_a_terminal_it_is_asked_for(
 
 
 @pytest.mark.parametrize("flags", [(), ("--yes",)])
-def test_a_run_that_is_not_there_is_told_with_those_that_are(
+def test_an_unknown_run_is_reported_with_those_that_exist(
     nightsweep: Nightsweep, sweep: Sweep, flags: tuple[str, ...]
 ) -> None:
     nightsweep("run", sweep("a"))
@@ -167,7 +167,7 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(
     assert "has no run 'nigth'; did you mean \"night\"?" in ended.stderr
 
 
-def test_which_run_is_meant_has_to_be_said(nightsweep: Nightsweep, sweep: Sweep) -> None:
+def test_delete_needs_the_name_of_a_run(nightsweep: Nightsweep, sweep: Sweep) -> None:
     nightsweep("run", sweep("a"))
 
     assert nightsweep("delete", "--yes").returncode == 2

@@ -32,7 +32,9 @@ def test_a_renamed_run_is_found_under_its_name_and_the_file_is_to_follow(
     assert [run["name"] for run in json.loads(nightsweep("runs", "--json").stdout)] == [name]
 
 
-def test_a_run_with_more_to_do_is_told_how_to_go_on(nightsweep: Nightsweep, sweep: Sweep) -> None:
+def test_renaming_an_unfinished_run_prints_how_to_continue_it(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
     nightsweep("run", sweep("exhausted"))
 
     assert "resume:  nightsweep resume evening" in nightsweep("rename", "night", "evening").stderr

@@ -126,7 +126,7 @@ def test_a_run_under_nohup_outlives_its_terminal(
     assert err.count("stopping after") == 1
 
 
-def test_ctrl_c_ends_a_command_that_waits_for_somebody_elses_lock(
+def test_ctrl_c_ends_a_command_that_waits_for_the_lock_of_another_process(
     nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     assert nightsweep("run", sweep("a")).returncode == 0
@@ -158,7 +158,7 @@ def is_stopped(process: "subprocess.Popen[str]") -> bool:
     return os.WIFSTOPPED(status)
 
 
-def test_ctrl_z_lets_the_transaction_end_so_that_nobody_waits_for_a_stopped_process(
+def test_ctrl_z_lets_the_transaction_end_so_that_no_process_waits_for_a_stopped_one(
     sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     store = tmp_path / "nightsweep.db"

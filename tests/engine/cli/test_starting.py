@@ -180,5 +180,5 @@ def test_a_schema_that_cannot_be_written_is_a_named_error(
     assert f"{target}: cannot be written" in refused.stderr
 
 
-def test_a_service_that_is_not_there_is_told_with_the_nearest(nightsweep: Nightsweep) -> None:
+def test_an_unknown_service_is_reported_with_the_nearest_name(nightsweep: Nightsweep) -> None:
     assert "there is no service 'lokal'" in nightsweep("schema", "lokal").stderr

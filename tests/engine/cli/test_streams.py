@@ -48,7 +48,7 @@ def test_who_reads_the_data_may_go_away(
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_a_run_goes_on_when_nobody_reads_its_log(
+def test_a_run_continues_when_its_log_is_not_read(
     nightsweep: Nightsweep, sweep: Sweep, unread: int
 ) -> None:
     more = "exclude: [{models: nothing-*}]\n"  # a warning: said before anything is sent

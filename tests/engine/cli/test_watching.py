@@ -68,7 +68,7 @@ def next_line(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_a_watched_run_is_told_line_by_line_until_it_ends_however_it_does(
+def test_a_watched_run_is_printed_line_by_line_until_it_ends_however_it_does(
     ending: signal.Signals,
     run: "subprocess.Popen[str]",
     nightsweep: Nightsweep,
@@ -109,7 +109,7 @@ def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alo
     assert run.poll() is None
 
 
-def test_the_looking_writes_nothing_to_the_store_and_ends_when_nobody_reads_on(
+def test_watching_writes_nothing_to_the_store_and_ends_when_its_output_is_closed(
     run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     with watching(tmp_path, environment, "--json") as watch:

@@ -126,7 +126,7 @@ def test_the_breaker_trips_once_enough_requests_failed_alike() -> None:
     assert circuit.breaker.state is BreakerState.OPEN
 
 
-def test_every_probe_that_fails_is_told_and_the_last_one_parks_the_breaker() -> None:
+def test_every_failed_probe_is_reported_and_the_last_one_parks_the_breaker() -> None:
     circuit, changes = tripped(), []
     while circuit.breaker.state is not BreakerState.PARKED:
         circuit, found = probe(circuit, FAILS, circuit.admits_at)
@@ -138,7 +138,7 @@ def test_every_probe_that_fails_is_told_and_the_last_one_parks_the_breaker() -> 
     assert end(circuit, GONE, NOW + 1e6)[1] == []
 
 
-def test_an_outage_is_told_with_every_miss_until_the_service_is_back() -> None:
+def test_an_outage_is_reported_with_every_miss_until_the_service_is_back() -> None:
     circuit, first = end(closed(), GONE)
     circuit, in_flight_then = end(circuit, GONE, NOW + 0.5, job_id=2, started_at=NOW - 9)
     circuit, missed = probe(circuit, GONE, circuit.admits_at)
@@ -168,7 +168,7 @@ def test_a_failure_of_a_request_that_left_before_the_last_answer_says_nothing() 
     assert after_gone.breaker == after_failure.breaker == circuit.breaker
 
 
-def test_a_single_refusal_is_doubted_and_told_only_after_the_probe_is_refused_too() -> None:
+def test_a_single_refusal_is_doubted_and_reported_only_after_the_probe_is_refused_too() -> None:
     circuit, first = end(closed(), NO_QUOTA)
     asked = circuit.try_again(NOW + 1)
     asked, echo = end(asked, NO_QUOTA, NOW + 0.5, job_id=2, started_at=NOW - 1)

@@ -183,7 +183,7 @@ async def test_what_is_not_asked_for_any_more_is_in_no_count_but_its_own() -> No
     ]
 
 
-async def test_what_is_left_out_for_not_being_asked_for_any_more_is_said() -> None:
+async def test_cells_left_out_because_the_sweep_no_longer_has_them_are_counted() -> None:
     counts = await counted((answered(1, 4, model="a"),), "json", BytesIO())
 
     assert counts_lines(counts, status(cells_past=3))[0] == (

@@ -38,7 +38,7 @@ from tests.engine.report.samples import status
         (76 * 3600, "3 d 4 h"),
     ],
 )
-def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None:
+def test_durations_are_shown_in_units_that_fit(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
@@ -108,7 +108,7 @@ def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
     ]
 
 
-def test_who_judges_and_at_which_threshold_is_said_wherever_tests_are_counted() -> None:
+def test_the_judge_and_the_threshold_are_shown_wherever_tests_are_counted() -> None:
     judged = status(judge="the rules judge, a heuristic", threshold=0.7)
 
     told = (
@@ -264,7 +264,7 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
         ),
     ],
 )
-def test_what_holds_jobs_up_is_said_with_its_cause(
+def test_jobs_on_hold_are_shown_with_the_cause(
     live_in: Callable[[str], None], found: list[Waiting], said: str
 ) -> None:
     live_in("Europe/Berlin")
@@ -326,7 +326,7 @@ def test_every_reason_to_wait_has_words(why: WaitReason) -> None:
     assert sum("41 " in line for line in said) == 1
 
 
-def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:
+def test_at_most_three_causes_are_shown_the_most_frequent_first() -> None:
     causes = [
         waiting(WaitReason.ERRORS, n, lane=f"m{n}", detail=f"cause {'abcde'[n - 1]}")
         for n in range(1, 6)
@@ -340,7 +340,7 @@ def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:
     ]
 
 
-def test_where_all_jobs_are_held_their_cause_is_all_that_is_said() -> None:
+def test_if_all_jobs_are_held_only_their_cause_is_shown() -> None:
     look = status(jobs={"pending": 41}, waiting=(waiting(WaitReason.HELD),))
 
     assert jobs_line(look) == ""
@@ -351,7 +351,7 @@ def test_a_run_without_jobs_says_so() -> None:
     assert jobs_line(status(jobs={}, waiting=())) == "jobs: none"
 
 
-def test_what_nobody_works_on_waits_for_nothing() -> None:
+def test_a_run_without_a_process_waits_for_nothing() -> None:
     look = status(unattended=True, waiting=(waiting(WaitReason.OUTAGE),))
 
     assert jobs_line(look) == "jobs: 16 running, 2,720 to go, 411 answered, 7 failed"
@@ -368,7 +368,7 @@ def test_what_nobody_works_on_waits_for_nothing() -> None:
         ("", "about 3 min left (done 20:29 CET)"),
     ],
 )
-def test_the_time_left_is_said_with_the_time_of_day_of_its_end(
+def test_the_time_left_is_shown_with_the_time_of_day_of_its_end(
     live_in: Callable[[str], None], binding: str, said: str
 ) -> None:
     live_in("Europe/Berlin")
@@ -388,7 +388,7 @@ def test_questions_are_counted_where_their_number_is_known(
     assert questions_line(look) == said
 
 
-def test_at_most_three_kinds_of_errors_are_told() -> None:
+def test_at_most_three_kinds_of_errors_are_shown() -> None:
     kinds = [ErrorKind(message=f"cause {n}", jobs=9 - n) for n in range(6)]
 
     assert error_lines(status(errors=tuple(kinds))) == [
@@ -415,11 +415,11 @@ def test_one_job_is_not_jobs() -> None:
         {"seconds_left": None, "binding": ""},
     ],
 )
-def test_no_time_is_promised_that_nobody_works_towards(changes: dict[str, Any]) -> None:
+def test_no_time_left_is_shown_for_a_run_that_stands_still(changes: dict[str, Any]) -> None:
     assert not any("left" in line for line in status_lines(status(**changes)))
 
 
-def test_a_run_that_nobody_works_on_says_so() -> None:
+def test_a_run_without_a_process_says_so() -> None:
     line = "no process is working on it; `nightsweep resume` continues it"
 
     assert line in status_lines(status(unattended=True))
@@ -427,7 +427,7 @@ def test_a_run_that_nobody_works_on_says_so() -> None:
     assert line not in status_lines(status())
 
 
-def test_what_was_cancelled_is_not_said_to_have_failed() -> None:
+def test_cancelled_cells_are_not_shown_as_failed() -> None:
     cancelled = status(state=RunState.CANCELLED, reason=StopReason.CANCELLED, cells_cancelled=12)
 
     assert status_lines(cancelled)[:2] == [
@@ -525,7 +525,7 @@ def test_findings_tell_good_from_bad() -> None:
     assert check_lines(checks, "labs") == ["ok   ping: answered", "BAD  key: refused "]
 
 
-def test_a_service_without_checks_is_said_to_have_none() -> None:
+def test_a_service_without_checks_says_so() -> None:
     assert check_lines([], "labs") == ["nothing to check: the service labs has no checks"]
 
 

@@ -103,7 +103,7 @@ async def test_an_answer_without_scores_is_never_read_at_another_threshold() -> 
     assert (high.source, high.failed) == (Source.MEASURED, 3)
 
 
-async def test_an_answer_from_another_run_is_said_to_be_reused() -> None:
+async def test_an_answer_from_another_run_is_marked_as_reused() -> None:
     assert {row.source for row in await rows_of(job(reused=True))} == {Source.REUSED}
 
 
@@ -185,13 +185,13 @@ async def test_an_answer_that_is_asked_for_again_keeps_its_numbers_meanwhile(sta
     assert (row.state, row.source, row.total) == (state, Source.MEASURED, 15)
 
 
-async def test_asking_again_in_vain_is_told_beside_the_numbers() -> None:
+async def test_a_failed_attempt_to_ask_again_is_shown_with_the_old_numbers() -> None:
     [row] = await rows_of(job(**GAPS, note="1 missing", error="HTTP 500"))
 
     assert (row.total, row.error) == (15, "1 missing; asking again failed: HTTP 500")
 
 
-async def test_what_only_an_earlier_sweep_asked_for_is_told_when_asked_and_says_so() -> None:
+async def test_cells_of_an_earlier_sweep_are_returned_on_request_and_marked() -> None:
     one = job(cells=(0.5,), past_cells=(0.3,))
     gone = job(threshold=0.5, cells=(), past_cells=(0.5,), is_asked=False)
 

@@ -132,7 +132,7 @@ def test_what_becomes_of_a_file_in_use_is_noticed_and_named(
     assert loss.what == what.format(path=path)
 
 
-def test_where_a_file_was_moved_to_is_told(path: Path, file: DatabaseFile) -> None:
+def test_the_new_path_of_a_moved_file_is_found(path: Path, file: DatabaseFile) -> None:
     move(path)
 
     loss = file.loss()

@@ -189,7 +189,7 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
     assert scratch.rows("SELECT count(*) FROM job") == [(0,)]
 
 
-async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store: Store) -> None:
+async def test_keeping_a_reply_of_a_run_that_is_being_deleted_is_refused(store: Store) -> None:
     run = await submit_answered(store, new_job("one"), name="first")
     await store.removal.delete_run(run, [])
 

@@ -74,7 +74,7 @@ async def test_a_waiting_job_is_not_claimed_before_it_is_due(store: Store) -> No
     assert [(again.fence, again.attempt) for again in late.jobs] == [(2, 2)]
 
 
-async def test_an_empty_class_is_said_to_be_empty(store: Store) -> None:
+async def test_an_empty_cost_class_is_reported_as_empty(store: Store) -> None:
     run = await submit(store, new_job("one"))
 
     [grant] = await grants(store, run, classes=("group", "other"))
@@ -180,7 +180,9 @@ async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
     assert await store.reader.raw_answer(other.id) is None
 
 
-async def test_a_permanent_failure_is_told_with_its_detail(store: Store, scratch: Scratch) -> None:
+async def test_a_permanent_failure_is_stored_with_its_detail(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
 

@@ -193,7 +193,7 @@ async def test_a_cap_that_is_set_again_keeps_what_was_overrun(store: Store) -> N
     assert await state(store) == QuotaState(allotted=20, used=15)
 
 
-async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: Store) -> None:
+async def test_no_job_is_sent_when_less_is_left_than_any_answer_cost(store: Store) -> None:
     await store.limits.set_cap(TESTS, allotted=12)
     run = await submit(store, new_job("one"), new_job("other", cost_class="unknown"))
     [job] = await claim(store, run, quotas=[TESTS])
@@ -327,7 +327,7 @@ async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) ->
     assert await state(store, REQUESTS) == QuotaState(allotted=9, reserved=1)
 
 
-async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store: Store) -> None:
+async def test_no_job_waits_for_the_answer_of_a_first_job_that_got_no_slot(store: Store) -> None:
     await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(
         store,
@@ -348,13 +348,13 @@ async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store
     assert [job.cost_class for job in free.jobs] == ["y"]
 
 
-async def test_a_quota_that_nobody_tells_of_is_not_finite(store: Store) -> None:
+async def test_a_quota_that_is_not_known_is_not_finite(store: Store) -> None:
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     assert len(await claim(store, run, quotas=[TESTS])) == 5
 
 
-async def test_until_the_service_has_told_its_quota_one_job_is_in_flight_and_held(
+async def test_until_the_service_has_reported_its_quota_one_job_is_in_flight_and_reserved(
     store: Store,
 ) -> None:
     run = await submit(store, *(new_job(n, expected_tests=10) for n in range(4)))
@@ -409,7 +409,7 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
     assert scratch.rows("SELECT count(*) FROM reservation") == [(0,)]
 
 
-async def test_a_period_that_another_process_has_begun_keeps_what_the_service_said_of_it(
+async def test_a_period_that_another_process_has_begun_keeps_the_figures_of_the_service(
     store: Store,
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")

@@ -83,7 +83,7 @@ async def test_a_retry_after_holds_every_process(
     assert len(free.jobs) == 2
 
 
-async def test_a_wait_that_the_service_did_not_name_is_told_from_one_that_it_did(
+async def test_a_wait_is_marked_if_the_service_named_its_length(
     store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await submit(store, new_job("one"))

@@ -116,7 +116,7 @@ async def test_errors_of_jobs_that_the_sweep_no_longer_asks_for_are_not_counted(
     assert totals.errors == (ErrorKind(message="a timeout", jobs=1),)
 
 
-async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_service_said(
+async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_details(
     store: Store,
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(12)))
@@ -168,7 +168,7 @@ async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClo
     assert await store.reader.find_run("third") is None
 
 
-async def test_a_runs_state_is_told_to_other_processes(store: Store, scratch: Scratch) -> None:
+async def test_other_processes_see_the_state_of_a_run(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
     before = await store.reader.fingerprint(run.id)
 
@@ -228,7 +228,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
     assert (total.calls, total.reported_cost) == (4, 15.0)
 
 
-async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
+async def test_fresh_answers_stay_fresh_when_the_clock_is_set_back(
     scratch: Scratch,
 ) -> None:
     async def find_replies(store: Store) -> list[bytes | None]:
@@ -257,7 +257,7 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
         assert await find_replies(store) == [None, b"afresh", b"1"]
 
 
-async def test_events_are_told_oldest_first(store: Store) -> None:
+async def test_events_are_listed_oldest_first(store: Store) -> None:
     run = await begin(store)
     for number in range(5):
         await store.runs.add_event(run.id, "kind", f"message {number}", lane="a")

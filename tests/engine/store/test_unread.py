@@ -44,7 +44,7 @@ async def test_of_one_job_only_the_first_are_kept(store: Store, scratch: Scratch
     assert places == [*map(str, range(UNREAD_MAX)), "another"]
 
 
-async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
+async def test_the_beginning_of_an_unread_answer_is_kept_with_its_whole_size(
     store: Store, monkeypatch: pytest.MonkeyPatch, scratch: Scratch
 ) -> None:
     monkeypatch.setattr("engine.store.queries.unread.UNREAD_BYTES_MAX", 10)

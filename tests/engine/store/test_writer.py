@@ -94,7 +94,7 @@ async def test_the_same_free_slots_are_never_claimed_for_twice_in_one_commit(sto
     assert sum(len(grant.jobs) for grant in claimed) == 2
 
 
-async def test_who_writes_to_a_closed_store_is_told(clock: FakeClock, scratch: Scratch) -> None:
+async def test_writing_to_a_closed_store_is_refused(clock: FakeClock, scratch: Scratch) -> None:
     async with scratch.open(clock) as store:
         pass
 

@@ -173,7 +173,7 @@ def test_a_target_is_chosen_by_name() -> None:
     assert isinstance(sweep.kind, SingleTurnFinetune)
 
 
-def test_a_service_and_its_health_gate_are_made_afresh() -> None:
+def test_a_service_and_its_health_gate_are_made_from_their_settings() -> None:
     sweep = parse(
         service={"kind": "labs", "regions": ["eu"], "health": {"kind": "gate", "every_s": 5}}
     )

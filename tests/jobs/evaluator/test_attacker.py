@@ -151,7 +151,9 @@ async def test_what_it_repeats_of_an_earlier_layer_is_not_asked_again(folder: st
     assert {one["mutator"] for one in grandchildren} <= set(MUTATORS)
 
 
-async def test_where_nobody_could_read_what_it_writes_it_is_not_asked(tmp_path: Path) -> None:
+async def test_the_attacker_is_not_asked_in_a_language_that_the_lint_cannot_read(
+    tmp_path: Path,
+) -> None:
     write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-ES")
     async with chat_server(lambda _: attacker_answer({"variations": NEW})) as server:
         _, children = await run_evaluation(server.base_url, str(tmp_path))

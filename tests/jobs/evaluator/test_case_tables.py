@@ -111,7 +111,7 @@ def test_every_wrong_row_is_reported_with_its_line(tmp_path: Path) -> None:
         ("t.toml", '[[cases]]\n[[cases]]\ntext = "b"\nrisk_level = "grave"\n'),
     ],
 )
-def test_a_wrong_row_of_a_document_is_told_with_its_line(
+def test_a_wrong_row_of_a_document_is_reported_with_its_line(
     tmp_path: Path, name: str, table: str
 ) -> None:
     with pytest.raises(SweepError) as caught:
@@ -172,7 +172,7 @@ def test_placeholders_are_filled_from_the_row_or_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("literal", [False, True])
-def test_placeholders_in_a_case_of_a_file_are_sent_only_if_that_is_said(
+def test_placeholders_in_a_case_of_a_file_are_sent_only_if_that_is_allowed(
     tmp_path: Path, literal: bool
 ) -> None:
     case = {**COMMON, "id": "exam-01", "user_input": "Hi ${NAME}.", "literal": literal}

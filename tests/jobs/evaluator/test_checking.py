@@ -61,7 +61,7 @@ async def run_check(
         return {one.name: one for one in found}, calls
 
 
-async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_asked() -> None:
+async def test_a_misspelt_model_is_reported_with_the_nearest_name_and_nothing_is_asked() -> None:
     found, calls = await run_check(answers({}), ["good", "goood"], ask=False)
 
     assert [(name, one.ok) for name, one in found.items()] == [("model goood", False)]

@@ -81,7 +81,7 @@ def test_groups_as_json_has_one_object_a_group() -> None:
     assert controls["review"]["status"] == "unreviewed"
 
 
-def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told(
+def test_own_groups_are_checked_and_every_mistake_of_every_file_is_reported(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "one.yaml").write_text("name: one\ndescription: ''\ncases: []\n", encoding="utf-8")
@@ -173,7 +173,7 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
         ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "csv:3:1: score: '2'"),
     ],
 )
-def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+def test_a_wrong_row_is_reported_with_its_line(tmp_path: Path, row: str, told: str) -> None:
     outcome = run("calibrate", "rules", "--against", str(ratings(tmp_path, row)))
 
     assert outcome.exit_code == 2
@@ -189,7 +189,7 @@ def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) 
         ("case,reply,score,Score", "two columns are called 'score'"),
     ],
 )
-def test_other_columns_than_those_that_are_needed_are_told(
+def test_ratings_without_the_needed_columns_are_refused_with_the_columns_found(
     tmp_path: Path, columns: str, told: str
 ) -> None:
     row = ",".join(["self_harm-01", "Hi.", "0.5", "0.5"][: len(re.split("[,;]", columns))])
@@ -229,7 +229,7 @@ def test_ratings_are_read_from_every_kind_of_table(
     assert (rated.reply, rated.scores) == ("caf\xe9", (1,))
 
 
-def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None:
+def test_ratings_in_another_encoding_are_refused_with_advice(tmp_path: Path) -> None:
     file = tmp_path / "ratings.csv"
     file.write_text("case,reply,score\nself_harm-01,caf\u00e9,1", encoding="latin-1")
 
@@ -239,7 +239,7 @@ def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None
     assert f"{file}:2:17: not UTF-8 text" in outcome.stderr
 
 
-def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
+def test_missing_ratings_are_reported_without_an_errno(tmp_path: Path) -> None:
     outcome = run("calibrate", "rules", "--against", str(tmp_path / "missing.csv"))
 
     assert outcome.exit_code == 2
@@ -289,9 +289,7 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
         ("kind: oracle", "judge.yaml:1:7: kind: must be rubric"),
     ],
 )
-def test_a_judge_that_does_not_exist_is_told(
-    tmp_path: Path, content: str | None, told: str
-) -> None:
+def test_an_unknown_judge_is_refused(tmp_path: Path, content: str | None, told: str) -> None:
     judge = tmp_path / "judge.yaml"
     if content is not None:
         judge.write_text(content, encoding="utf-8")

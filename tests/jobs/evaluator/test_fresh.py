@@ -44,7 +44,7 @@ async def test_a_new_repeat_asks_again_at_temperature_0_too(tmp_path: Path) -> N
     assert asked == [CASES, 2 * CASES]
 
 
-async def test_kept_replies_are_said_to_be_all_that_was_needed(tmp_path: Path) -> None:
+async def test_a_run_that_needed_only_kept_replies_says_so(tmp_path: Path) -> None:
     async with chat_server(kind) as server, open_engine(tmp_path / "store.db") as engine:
         await (await engine.submit(sweep(server, tmp_path))).execute()
         # The answer at 0.5 is reused; that at 0.3 is judged from the same replies.

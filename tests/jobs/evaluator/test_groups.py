@@ -113,7 +113,7 @@ def test_no_two_messages_are_nearly_the_same() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
-def test_a_group_says_where_it_comes_from_and_that_nobody_reviewed_it(group: CaseGroup) -> None:
+def test_a_group_says_where_it_comes_from_and_that_it_was_not_reviewed(group: CaseGroup) -> None:
     assert group.sources
     assert group.review.status == "unreviewed"
     assert group.canary is not None
@@ -189,7 +189,7 @@ def test_a_group_is_read_once(folder: Path) -> None:
     assert cases.group("mine") is first
 
 
-def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
+def test_every_mistake_in_a_group_is_reported_with_its_place(folder: Path) -> None:
     wrong = {**ONE["cases"][0], "risk_level": "severe", "colour": "blue"}
     write(folder, {**ONE, "cases": [wrong]})
 
@@ -266,7 +266,7 @@ def test_what_a_file_system_hides_is_no_group(folder: Path) -> None:
     assert set(CaseSet(str(folder)).names) == {*BUILT_IN.names, "mine"}
 
 
-def test_a_group_whose_only_case_is_wrong_is_not_told_to_have_none(folder: Path) -> None:
+def test_a_group_whose_only_case_is_wrong_is_not_reported_as_empty(folder: Path) -> None:
     write(folder, {**ONE, "cases": [{**ONE["cases"][0], "risk_level": "severe"}]})
 
     with pytest.raises(UsageError) as caught:

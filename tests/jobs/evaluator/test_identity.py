@@ -123,7 +123,7 @@ async def test_an_upgrade_of_the_rules_in_the_code_is_a_change(
             await night.run(night.sweep("a", "b"))
 
 
-async def test_a_server_that_moved_is_told_by_its_addresses_alone(tmp_path: Path) -> None:
+async def test_for_a_server_that_moved_only_the_addresses_are_listed(tmp_path: Path) -> None:
     async with a_night(tmp_path) as night, chat_server(kindly) as moved:
         await night.run(night.sweep("a"))
         here, night.target = night.target, moved

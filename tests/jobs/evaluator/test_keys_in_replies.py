@@ -34,7 +34,7 @@ async def test_words_that_stand_in_headers_or_dummy_keys_stay_in_the_reply(
     assert [event for event in found.events if event.kind == "redacted"] == []
 
 
-async def test_a_key_that_a_model_says_is_taken_out_and_told_with_its_place(
+async def test_a_key_in_a_reply_is_removed_and_reported_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_KEY", f"Bearer {KEY}")

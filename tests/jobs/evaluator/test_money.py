@@ -88,7 +88,7 @@ async def test_the_providers_own_cost_goes_first_and_prices_stand_in_for_it(tmp_
     assert "spent: 20 calls, 2,000 tokens in, 400 out, 1.50 USD" in summary_lines(status)
 
 
-async def test_what_nobody_tells_is_left_out_and_no_price_is_made_up(tmp_path: Path) -> None:
+async def test_an_unknown_cost_is_left_out_and_no_price_is_made_up(tmp_path: Path) -> None:
     status = await run_with_prices(
         answer_with_usage(USAGE, None), tmp_path, judge_prices={"*": {"input": 1, "output": 1}}
     )
@@ -314,7 +314,7 @@ async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_pri
         ({"any": {"input": 1, "output": 1, "cached": 1}}, "prices.any.cached"),
     ],
 )
-async def test_mistakes_in_prices_are_told_with_their_place(
+async def test_mistakes_in_prices_are_reported_with_their_place(
     tmp_path: Path, prices: Any, place: str
 ) -> None:
     endpoint = {"base_url": "http://127.0.0.1:9/v1", "prices": prices}

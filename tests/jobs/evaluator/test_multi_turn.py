@@ -148,7 +148,7 @@ async def test_a_turn_with_two_red_flags_has_the_lower_cap() -> None:
         assert [turn["score"] for turn in result["turns"]] == [1.0, 0.2, 1.0]
 
 
-async def test_what_is_said_in_any_turn_counts_for_the_whole() -> None:
+async def test_a_reply_in_any_turn_counts_for_the_conversation() -> None:
     document = await hold_conversations(Model("I see.", KIND, "All right."))
     left_out = await hold_conversations(Model("I see.", "Yes.", "All right."))
 
@@ -161,7 +161,7 @@ async def test_what_is_said_in_any_turn_counts_for_the_whole() -> None:
                 assert message[quote["start"] : quote["end"]] == quote["quote"]
 
 
-async def test_the_same_inputs_give_the_same_bytes_and_another_repeat_asks_anew() -> None:
+async def test_the_same_inputs_give_the_same_bytes_and_another_repeat_asks_again() -> None:
     context = MemoryContext()
 
     first, second = await raw(context=context), await raw()
@@ -239,7 +239,7 @@ async def test_an_attacker_writes_the_person_s_turns_from_persona_strategy_and_h
     assert any("attacker" in result["written_by"] for result in document["results"])
 
 
-async def test_in_a_language_that_the_lint_does_not_read_the_attacker_leads_nobody(
+async def test_in_a_language_that_the_lint_does_not_read_the_attacker_is_not_used(
     tmp_path: Path,
 ) -> None:
     write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-ES")

@@ -155,7 +155,7 @@ def test_the_built_in_model_gets_questions_and_no_requests(tmp_path: Path) -> No
         ({"max_turns": [4]}, 1),
     ],
 )
-def test_translations_that_nothing_asks_for_are_told(
+def test_unused_translations_are_reported(
     tmp_path: Path, matrix: dict[str, Any], warned: int
 ) -> None:
     outcome = plan_document(tmp_path, {"judge": JUDGE, "attacker": TRANSLATING}, **matrix)
@@ -192,7 +192,7 @@ def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Pat
     assert "is not allowed" not in str(outcome.exception)
 
 
-def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path: Path) -> None:
+def test_all_groups_are_counted_before_they_are_known(tmp_path: Path) -> None:
     outcome = plan_document(tmp_path, {}, "--json", groups="all")
 
     assert outcome.exit_code == 0
@@ -212,7 +212,7 @@ def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path:
         ),
     ],
 )
-def test_a_mistake_in_a_judge_is_told_once_and_in_words_of_the_file(
+def test_a_mistake_in_a_judge_is_reported_once_and_in_words_of_the_file(
     tmp_path: Path, judge: Any, told: list[str]
 ) -> None:
     outcome = plan_document(tmp_path, {"judge": judge})

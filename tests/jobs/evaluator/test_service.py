@@ -176,7 +176,7 @@ async def test_neither_threshold_nor_number_of_variations_ask_a_question_twice()
     assert context.calls == asked
 
 
-async def test_another_repeat_asks_anew() -> None:
+async def test_another_repeat_asks_again() -> None:
     context = MemoryContext()
     await run_evaluation(context=context, maximum_iteration_layers=0)
 
@@ -280,7 +280,9 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
         ),
     ],
 )
-def test_what_decides_the_scores_is_told_by_name(changed: dict[str, Any], told: list[str]) -> None:
+def test_what_decides_the_scores_is_listed_by_name(
+    changed: dict[str, Any], told: list[str]
+) -> None:
     before = to_record(facts(maximum_iteration_layers=[0, 1]))
 
     found = differences(before, facts(maximum_iteration_layers=[0, 1], **changed))

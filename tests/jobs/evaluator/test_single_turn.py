@@ -394,7 +394,7 @@ async def test_an_answer_tells_what_is_unanswered_apart() -> None:
     assert b"10.0.0.7" not in answer.raw
 
 
-def test_a_service_that_is_away_leaves_questions_unanswered_only_where_nobody_waits_for_it() -> (
+def test_a_service_that_is_away_leaves_questions_unanswered_only_if_the_lane_does_not_wait_for_it() -> (
     None
 ):
     missing = [MissingAnswer("one", Disconnected("the connection failed"))]

@@ -149,7 +149,7 @@ async def test_the_model_that_translates_back_never_sees_the_original(folder: Pa
     assert "Everything hurts today" not in json.dumps(back.body)
 
 
-async def test_the_judge_is_told_the_language_and_the_place(folder: Path) -> None:
+async def test_the_judge_is_given_the_language_and_the_place(folder: Path) -> None:
     async with chat_server(answering(wrote())) as server:
         await run_evaluation(server, folder)
 

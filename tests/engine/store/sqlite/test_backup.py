@@ -76,7 +76,7 @@ async def test_a_backup_taken_in_the_middle_of_a_run_resumes_to_the_same_rows(
     assert one(target, "SELECT sum(reserved) FROM quota") == 0
 
 
-async def test_whoever_opens_a_backup_waits_for_no_worker_of_the_store(
+async def test_opening_a_backup_waits_for_no_worker_of_the_store(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     here, there = service(), service()

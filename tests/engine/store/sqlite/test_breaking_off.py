@@ -90,7 +90,7 @@ async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
     assert rows(path, "SELECT state FROM job") == [(State.PENDING,)]
 
 
-async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
+async def test_a_change_that_waits_for_the_lock_of_another_process_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.store.sqlite.database.WRITE_TIMEOUT_S", AGES_S)
@@ -107,7 +107,7 @@ async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
     assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NULL") == [(0,)]
 
 
-async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(
+async def test_a_migration_that_waits_for_the_lock_of_another_process_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.store.sqlite.migrate.BUSY_TIMEOUT_S", AGES_S)

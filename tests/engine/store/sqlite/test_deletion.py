@@ -70,7 +70,7 @@ async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path)
         assert rows(path, "SELECT id FROM worker WHERE ended_at = 1") == [(stopped.worker_id,)]
 
 
-def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_rewritten_stays_as_it_was(tmp_path: Path) -> None:
     said = subprocess.run(  # noqa: S603
         [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "store.db")],
         cwd=ROOT,

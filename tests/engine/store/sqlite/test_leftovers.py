@@ -204,7 +204,7 @@ async def test_a_reply_of_another_run_of_the_same_number_is_left_for_its_own_sto
     assert spill_files(path) == [left]
 
 
-async def test_lines_that_cannot_be_read_keep_nobody_from_the_rest(
+async def test_unreadable_lines_do_not_prevent_the_recovery_of_the_rest(
     path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_store(path, clock) as store:
@@ -250,7 +250,7 @@ async def test_a_side_file_of_an_older_version_is_taken_in(path: Path, clock: Fa
     assert spill_files(path) == []
 
 
-async def test_nobody_takes_in_what_a_living_process_keeps_beside_the_copy_of_a_lost_store(
+async def test_the_side_file_of_a_living_process_next_to_the_copy_of_a_lost_store_is_left_alone(
     path: Path, clock: FakeClock
 ) -> None:
     def copies() -> list[Path]:
@@ -277,7 +277,7 @@ async def test_nobody_takes_in_what_a_living_process_keeps_beside_the_copy_of_a_
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="files cannot be limited")
-async def test_what_does_not_fit_leaves_room_for_what_does_and_is_said_once(
+async def test_replies_that_do_not_fit_leave_room_for_those_that_do_and_are_reported_once(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = await begin(store)

@@ -197,7 +197,7 @@ async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
     assert not await store.reader.has_open_jobs(run.id)
 
 
-async def test_another_runs_limit_of_attempts_fails_nobody(store: Store) -> None:
+async def test_another_runs_limit_of_attempts_fails_no_job(store: Store) -> None:
     run = await submit(store, new_job("one"))
     strict = await submit(store, new_job("other"), name="strict")
     with child(store.path, CLAIM_AND_HANG) as dead:

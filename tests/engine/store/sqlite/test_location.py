@@ -316,7 +316,9 @@ async def test_a_link_leads_to_the_same_store_and_the_same_workers(tmp_path: Pat
     assert not (tmp_path / "link.db.workers").exists()
 
 
-async def test_a_store_with_two_names_is_refused_by_both_and_both_are_said(tmp_path: Path) -> None:
+async def test_a_store_with_two_names_is_refused_under_both_and_both_are_named(
+    tmp_path: Path,
+) -> None:
     path, second = tmp_path / "store.db", tmp_path / "second name.db"
     async with open_store(path, SystemClock()) as store:
         await submit(store, new_job("one"))

@@ -269,7 +269,7 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, older: Path) -> No
     assert "half" in schema_of(older)
 
 
-async def test_the_rows_of_a_store_of_the_first_version_come_out_as_that_version_told_them(
+async def test_the_rows_of_a_store_of_the_first_version_are_the_same_after_migration(
     tmp_path: Path,
 ) -> None:
     path = revisions.first_store(tmp_path / "store.db")

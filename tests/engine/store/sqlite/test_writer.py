@@ -140,7 +140,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     assert await store.reader.raw_answer(jobs[0].id) == LARGE
 
 
-async def test_who_executes_no_run_is_told_of_a_full_disk_instead_of_waiting_for_ever(
+async def test_a_change_outside_of_a_run_fails_on_a_full_disk_instead_of_waiting_for_ever(
     store: Store, clock: FakeClock
 ) -> None:
     run = await submit(store, new_job("one"))
