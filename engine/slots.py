@@ -109,6 +109,8 @@ class Slots:
         assert self._book is not None, "without a book there is nothing to ask"
         async with self._asking:
             line.asked_at = self._clock.now()
+            # Until the answer is there, a call that begins takes no slot that may be given back.
+            line.has = min(line.has, max(wants, line.in_use))
             line.has = await self._book.take_slots(
                 name, self._caller, wants=wants, in_use=line.in_use, limit=line.limit
             )
@@ -127,7 +129,7 @@ class Slots:
                 await self._give_back()
 
     async def _give_back(self) -> None:
-        for name, line in self._lines.items():
+        for name, line in list(self._lines.items()):
             if line.has > line.in_use and not line.waiting:
                 await self._ask(name, line, wants=line.in_use)
             elif line.has:

@@ -1,5 +1,6 @@
 """Slots at an endpoint: over roles of a process, over processes on a store, and after a death."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from engine.clock import SystemClock
-from engine.slots import Slots
+from engine.slots import SlotBook, Slots
 from engine.store import open_store
 from engine.store.schema import worker
 from engine.testing import FakeClock
@@ -97,6 +98,73 @@ async def test_slots_that_are_not_used_are_there_for_others(tmp_path: Path) -> N
             sharing.cancel_scope.cancel()
 
     assert endpoint.served == 2
+
+
+class SlowBook:
+    """A store's record of slots that is slow to take slots back: others run meanwhile."""
+
+    def __init__(self, book: SlotBook, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self.book = book
+        self.meanwhile = meanwhile
+
+    async def take_slots(
+        self, name: str, caller: str, *, wants: int, in_use: int, limit: int
+    ) -> int:
+        has = await self.book.take_slots(name, caller, wants=wants, in_use=in_use, limit=limit)
+        if not wants:
+            await self.meanwhile()
+        return has
+
+
+async def test_an_endpoint_that_is_new_while_slots_are_given_back_gets_its_slots(
+    tmp_path: Path,
+) -> None:
+    clock, called = FakeClock(), anyio.Event()
+
+    async def call_another() -> None:
+        async with slots.hold("another", 1):
+            called.set()
+
+    async def begin_call() -> None:
+        group.start_soon(call_another)
+        await anyio.wait_all_tasks_blocked()
+
+    async with (
+        open_store(tmp_path / "store.db", clock) as store,
+        anyio.create_task_group() as group,
+    ):
+        slots = Slots(clock, SlowBook(store.limits, begin_call), f"{store.worker_id} 1")
+        async with slots.hold(NAME, 2):
+            pass
+        with anyio.CancelScope() as sharing:
+            sharing.cancel()
+            await slots.share()
+        await called.wait()
+
+
+async def test_a_call_that_begins_while_slots_are_given_back_takes_none_of_them(
+    tmp_path: Path,
+) -> None:
+    path, clock, endpoint = tmp_path / "store.db", FakeClock(), Endpoint()
+    async with open_store(path, clock) as first, open_store(path, clock) as second:
+
+        async def begin_calls() -> None:
+            other = f"{second.worker_id} 1"
+            assert await second.limits.take_slots(NAME, other, wants=1, in_use=0, limit=1) == 1
+            group.start_soon(endpoint.call, slots, 1)
+            await anyio.wait_all_tasks_blocked()
+            assert endpoint.under_way == 0
+            await second.limits.take_slots(NAME, other, wants=0, in_use=0, limit=1)
+
+        slots = Slots(clock, SlowBook(first.limits, begin_calls), f"{first.worker_id} 1")
+        async with anyio.create_task_group() as group:
+            async with slots.hold(NAME, 1):
+                pass
+            with anyio.CancelScope() as sharing:
+                sharing.cancel()
+                await slots.share()
+
+    assert endpoint.served == 1
 
 
 async def test_what_a_process_had_that_died_is_free(tmp_path: Path) -> None:
