@@ -188,12 +188,12 @@ def changes(folder: Path, before: Path) -> str:
         [new] = store.execute(
             "SELECT (SELECT count(*) FROM main.job) - (SELECT count(*) FROM old.job)"
         ).fetchone()
-        [anew] = store.execute(
+        [rewritten] = store.execute(
             "SELECT count(*) FROM old.job AS old JOIN main.job AS now USING (id)"
             " WHERE old.state = 'succeeded' AND (now.generation, now.place, now.labels, now.cells)"
             " IS NOT (old.generation, old.place, old.labels, old.cells)"
         ).fetchone()
-    return f"{new} jobs new, {anew} answered ones written anew"
+    return f"{new} jobs new, {rewritten} answered ones written anew"
 
 
 def edit(

@@ -25,15 +25,15 @@ async def keys_in(request: web.BaseRequest) -> list[str]:
 async def echo(kind: str, status: int, request: web.BaseRequest) -> web.StreamResponse:
     """Answer with the keys of the request, as `kind` says."""
     keys = await keys_in(request) or ["no key at all"]
-    said = " and ".join(keys)
+    words = " and ".join(keys)
     if kind in _DOCUMENTS:
-        return _json(200 if kind == "echo_answer" else status, _DOCUMENTS[kind](keys, said))
+        return _json(200 if kind == "echo_answer" else status, _DOCUMENTS[kind](keys, words))
     match kind:
         case "echo_page":
-            page = f"<html><body {said}><p>{'x ' * 245}{said}</p></body></html>"
+            page = f"<html><body {words}><p>{'x ' * 245}{words}</p></body></html>"
             return web.Response(status=status, text=page, content_type="text/html")
         case "echo_header":
-            headers = {"X-Key": said, "WWW-Authenticate": said, "Retry-After": said}
+            headers = {"X-Key": words, "WWW-Authenticate": words, "Retry-After": words}
             return web.Response(status=status, headers={**headers, "Content-Encoding": keys[0]})
         case "echo_redirect":
             host = keys[-1].rpartition(" ")[2]
@@ -42,7 +42,7 @@ async def echo(kind: str, status: int, request: web.BaseRequest) -> web.StreamRe
         case "echo_torn":
             return await _torn(status, keys[-1], request)
     if request.transport is not None:
-        request.transport.write(f"HTTP/1.1 {said}\r\n{said}\r\n\r\n".encode())
+        request.transport.write(f"HTTP/1.1 {words}\r\n{words}\r\n\r\n".encode())
         request.transport.close()
     return web.Response()
 
@@ -67,24 +67,24 @@ async def _torn(status: int, key: str, request: web.BaseRequest) -> web.StreamRe
     return answer
 
 
-def _hidden(keys: list[str], said: str) -> Mapping[str, Any]:
+def _hidden(keys: list[str], words: str) -> Mapping[str, Any]:
     hidden = " ".join("\u200b".join((key[:9], key[9:])) for key in keys)
-    return {"error": {"message": f"\x1b[31m{hidden}\x1b[0m", "code": said}}
+    return {"error": {"message": f"\x1b[31m{hidden}\x1b[0m", "code": words}}
 
 
-def _answer(keys: list[str], said: str) -> Mapping[str, Any]:
+def _answer(keys: list[str], words: str) -> Mapping[str, Any]:
     """An evaluation as the contract wants it, in which a model repeats the keys."""
     result = {
-        "user_input": said,
+        "user_input": words,
         "conversation_id": 1,
-        "model_response": f"\x1b]0;{said}\x07",
+        "model_response": f"\x1b]0;{words}\x07",
         "safe_response_score": 0.1,
     }
-    return {"total_passed": 0, "total_failed": 1, "failed_results": [[result]], said: said}
+    return {"total_passed": 0, "total_failed": 1, "failed_results": [[result]], words: words}
 
 
 _DOCUMENTS: Mapping[str, Callable[[list[str], str], Mapping[str, Any]]] = {
-    "echo_json": lambda _, said: {"detail": {"error": "refused", "message": f"bad key {said}"}},
+    "echo_json": lambda _, words: {"detail": {"error": "refused", "message": f"bad key {words}"}},
     "echo_validation": lambda keys, _: {
         "detail": [{"loc": ["header", key], "msg": key, "type": "key"} for key in keys]
     },

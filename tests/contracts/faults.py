@@ -195,8 +195,10 @@ async def play(
     if fault.kind in ECHOES:
         return await echo(fault.kind, fault.status, request)
     if fault.kind == "body":
-        told = {"Content-Type": "application/json", **fault.headers}
-        return web.Response(status=fault.status, body=fault.body.encode("latin-1"), headers=told)
+        sent_headers = {"Content-Type": "application/json", **fault.headers}
+        return web.Response(
+            status=fault.status, body=fault.body.encode("latin-1"), headers=sent_headers
+        )
     if fault.kind in BODIES:
         body, headers = BODIES[fault.kind]()
         return web.Response(body=body, headers=headers)

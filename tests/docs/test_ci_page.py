@@ -47,8 +47,8 @@ async def workflow(folder: Path) -> tuple[int, str]:
     """Run the steps until one fails, as GitHub does; its exit code, and all that was written."""
     log = ""
     for step in steps():
-        code, said = await call(step, folder)
-        log += f"$ {step}\n{said}"
+        code, output = await call(step, folder)
+        log += f"$ {step}\n{output}"
         if code:
             return code, log
     return 0, log

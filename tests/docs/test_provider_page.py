@@ -65,13 +65,13 @@ def gemini(asked: Asked) -> Refusal:
     # https://github.com/Vali-98/ChatterUI/issues/227
     known = {"model", "messages", "max_tokens", "temperature", "reasoning_effort", "stream"}
     unknown = [name for name in asked.body if name not in known]
-    said = [
+    shown = [
         f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
         for name in unknown
     ]
     return (
-        (400, [{"error": {"code": 400, "message": "\n".join(said), "status": "INVALID_ARGUMENT"}}])
-        if said
+        (400, [{"error": {"code": 400, "message": "\n".join(shown), "status": "INVALID_ARGUMENT"}}])
+        if shown
         else None
     )
 

@@ -125,9 +125,9 @@ def _rows() -> Iterator[tuple[str, str]]:
 
 
 def test_every_table_and_column_is_documented() -> None:
-    told = dict(_rows())
+    documented = dict(_rows())
 
-    assert set(told) == set(metadata.tables)
+    assert set(documented) == set(metadata.tables)
     for name, table in metadata.tables.items():
         for column in table.columns:
-            assert f"`{column.name}`" in told[name], f"{name}.{column.name}"
+            assert f"`{column.name}`" in documented[name], f"{name}.{column.name}"

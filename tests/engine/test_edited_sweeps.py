@@ -147,13 +147,13 @@ async def test_a_prompt_that_is_renamed_is_renamed_in_the_rows_and_not_asked_aga
     after, _, _ = await edited(tmp_path / "store.db", service, swapped)
     last, past, _ = await edited(tmp_path / "store.db", service, lower)
 
-    told = [
+    reported = [
         {row.labels["prompt"]: (row.failed, row.digests["prompt"]) for row in rows}
         for rows in (before, after)
     ]
-    assert told[0]["one"] == told[1]["two"]
-    assert told[0]["two"] == told[1]["one"]
-    assert {failed for failed, _ in told[0].values()} == {0, 1}
+    assert reported[0]["one"] == reported[1]["two"]
+    assert reported[0]["two"] == reported[1]["one"]
+    assert {failed for failed, _ in reported[0].values()} == {0, 1}
     assert [(row.labels["prompt"], row.labels["threshold"]) for row in last] == [("kind", 0.3)]
     assert {row.labels["prompt"] for row in past} == {"kind", "one"}
     assert len(service.recording.started) == 2

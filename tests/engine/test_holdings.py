@@ -116,7 +116,7 @@ async def test_a_plan_says_what_is_stored_and_what_is_left_to_pay_for(tmp_path: 
         plan = await engine.plan(more)
         async with clock.jumping():
             await clock.sleep(1.0)
-        afresh = await engine.plan(more, fresh=True)
+        asked_again = await engine.plan(more, fresh=True)
 
     found = stored(plan)
     assert (plan.cells, found.cells_answered, found.cells_failed) == (6, 1, 0)
@@ -131,9 +131,9 @@ async def test_a_plan_says_what_is_stored_and_what_is_left_to_pay_for(tmp_path: 
     )
     assert lines[at + 1] == "left       3 cells, 3 jobs"
     assert lines[at + 2] == "           requests: 3"
-    assert stored(afresh).is_empty
-    assert stored(afresh).left.jobs == 6
-    assert not [line for line in plan_lines(afresh) if line.startswith(("stored", "left"))]
+    assert stored(asked_again).is_empty
+    assert stored(asked_again).left.jobs == 6
+    assert not [line for line in plan_lines(asked_again) if line.startswith(("stored", "left"))]
 
 
 async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None:

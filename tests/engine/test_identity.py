@@ -113,8 +113,8 @@ async def test_an_accepted_change_is_for_what_is_not_answered_yet(tmp_path: Path
         again = await (await taken_up(accept=False)).execute()
 
     assert (status.cells_done, len(changed.recording.started)) == (3, 2)
-    told = ("accepted for what is not answered yet: cases of group any changed from 1 to 2",)
-    assert (tuple(noted), again.accepted, before.accepted) == (told, told, ())
+    expected = ("accepted for what is not answered yet: cases of group any changed from 1 to 2",)
+    assert (tuple(noted), again.accepted, before.accepted) == (expected, expected, ())
     assert before.identity != again.identity
     # Each answer says what decided it.
     assert sorted(Counter(row.identity for row in rows).values()) == [1, 2]

@@ -147,12 +147,12 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
         scheduler.wake()
         await clock.advance(2.0)
 
-        told, seen = await waits(run), await waits(await other.run("scripted"))
+        own, seen = await waits(run), await waits(await other.run("scripted"))
         states = await other.store.worker.find_lanes_elsewhere(run._row.id)
         tasks.cancel_scope.cancel()
 
-    assert {one.why for one in told} == {why}
-    assert seen == told
+    assert {one.why for one in own} == {why}
+    assert seen == own
     assert all(one.breaker is lane.circuit.breaker.state for one in states)
 
 
@@ -173,13 +173,13 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
         while not (await run.status()).waiting:
             await clock.advance(1.0)
 
-        told, seen = await waits(run), await waits(await other.run("scripted"))
+        own, seen = await waits(run), await waits(await other.run("scripted"))
         [listed] = await other.runs()
         tasks.cancel_scope.cancel()
 
-    [waiting] = told
+    [waiting] = own
     assert (waiting.why, waiting.until) == (WaitReason.WINDOW, NOW + 14 * 3600.0)
-    assert seen == told
+    assert seen == own
     assert [(one.why, one.until) for one in listed.lanes] == [(waiting.why, waiting.until)]
 
 
@@ -207,11 +207,11 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
         tasks.start_soon(run.execute)
         await clock.advance(7.0)
 
-        told, seen = await waits(run), await waits(await other.run("scripted"))
+        own, seen = await waits(run), await waits(await other.run("scripted"))
         tasks.cancel_scope.cancel()
 
-    assert {one.why for one in told} == {WaitReason.UNHEALTHY}
-    assert seen == told
+    assert {one.why for one in own} == {WaitReason.UNHEALTHY}
+    assert seen == own
 
 
 async def test_a_held_lane_is_written_once_and_removed_once_the_run_has_ended_here(
@@ -230,7 +230,7 @@ async def test_a_held_lane_is_written_once_and_removed_once_the_run_has_ended_he
             tasks.start_soon(run.execute)
             await service.recording.until_started(1)
             await clock.advance(2.0)
-            told, seen = await run.status(), await looker.status()
+            own, seen = await run.status(), await looker.status()
             with closing(sqlite3.connect(store)) as watching:
                 before = watching.execute("PRAGMA data_version").fetchone()
                 await clock.advance(300.0)
@@ -239,7 +239,7 @@ async def test_a_held_lane_is_written_once_and_removed_once_the_run_has_ended_he
         left = await other.store.worker.find_lanes_elsewhere(run._row.id)
 
     [line] = [line for line in status_lines(seen) if "the service asked to wait" in line]
-    assert line in status_lines(told)
+    assert line in status_lines(own)
     assert line.startswith("8 held: the service asked to wait until ")
     assert before == after
     assert left == []

@@ -240,7 +240,7 @@ async def test_an_error_of_the_book_is_raised_by_every_waiting_call() -> None:
 
 async def test_a_call_with_a_limit_of_its_own_loses_no_turn_to_calls_without() -> None:
     """Both are told the same time to ask again, each time."""
-    everybody = PermitLimit(name="all", rate_per_min=60)
+    shared_limit = PermitLimit(name="all", rate_per_min=60)
     # Its own turns lie between those of all.
     slow = PermitLimit(name="slow", rate_per_min=19)
     started: dict[str, list[float]] = {"slow": [], "fast": []}
@@ -251,9 +251,9 @@ async def test_a_call_with_a_limit_of_its_own_loses_no_turn_to_calls_without() -
 
     async with scene() as play, anyio.create_task_group() as tasks:
         for _ in range(80):
-            tasks.start_soon(call, "fast", everybody)
+            tasks.start_soon(call, "fast", shared_limit)
         for _ in range(15):
-            tasks.start_soon(call, "slow", everybody, slow)
+            tasks.start_soon(call, "slow", shared_limit, slow)
 
     assert started["slow"][-1] <= 15 * 3.6
     assert started["fast"][-1] <= 95 / 0.98
@@ -291,10 +291,12 @@ async def test_a_process_that_comes_later_gets_its_share_however_far_ahead_the_o
                 tasks.start_soon(keep_calling, who, permits, 60 if who == "newcomer" else 0)
 
     shares = {who: sum(90 <= at < 180 for at in times) for who, times in started.items()}
-    everybody = started["older"] + started["newcomer"]
+    all_starts = started["older"] + started["newcomer"]
     assert abs(shares["newcomer"] - shares["older"]) <= 6
     assert sum(shares.values()) >= 0.95 * 45
-    assert all(sum(first <= at < first + WINDOW_S for at in everybody) <= 30 for first in everybody)
+    assert all(
+        sum(first <= at < first + WINDOW_S for at in all_starts) <= 30 for first in all_starts
+    )
 
 
 async def test_a_start_behind_the_end_of_a_window_is_not_waited_for() -> None:

@@ -47,7 +47,7 @@ async def counted(run: Run) -> tuple[Coverage, int, int]:
     return rows.counts.coverage, passed, failed
 
 
-def said(status: Status) -> str:
+def reuse_line(status: Status) -> str:
     """The second line of a run's end."""
     return summary_lines(status)[1]
 
@@ -64,11 +64,16 @@ async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: P
         _, changed = await finished(engine, edited)
 
     assert first.session == Session(began_at=NOW, cells_before=0, attempts=2)
-    assert not said(first).startswith(("nothing", "not asked"))
+    assert not reuse_line(first).startswith(("nothing", "not asked"))
     assert again.session == Session(began_at=NOW + 60, cells_before=2)
-    assert said(again) == "nothing was sent: 2 cells answered before; `run --fresh` asks again"
-    assert said(extended) == "not asked again: 2 cells answered before"
-    assert (changed.cells_done, said(changed)) == (2, "not asked again: 1 cell answered before")
+    assert (
+        reuse_line(again) == "nothing was sent: 2 cells answered before; `run --fresh` asks again"
+    )
+    assert reuse_line(extended) == "not asked again: 2 cells answered before"
+    assert (changed.cells_done, reuse_line(changed)) == (
+        2,
+        "not asked again: 1 cell answered before",
+    )
 
 
 async def test_cells_behind_a_reached_limit_are_not_reported_as_answered_before(
@@ -82,7 +87,7 @@ async def test_cells_behind_a_reached_limit_are_not_reported_as_answered_before(
         _, again = await finished(engine, wanted)
 
     assert (again.cells_done, again.cells) == (1, 2)
-    assert said(again) == "not asked again: 1 cell answered before"
+    assert reuse_line(again) == "not asked again: 1 cell answered before"
 
 
 async def test_reused_answers_are_reported_with_their_run_and_date(
@@ -104,7 +109,7 @@ async def test_reused_answers_are_reported_with_their_run_and_date(
 
     reused = "2 cells reused from the run scripted (answered 2027-01-15 08:00 UTC)"
     assert again.reused == (ReusedAnswers(run="scripted", cells=2, answered_at=NOW),)
-    assert said(again) == f"nothing was sent: {reused}; `run --fresh` asks again"
+    assert reuse_line(again) == f"nothing was sent: {reused}; `run --fresh` asks again"
     assert elsewhere.session is None
     assert any(line.startswith("of these, 2 cells reused") for line in status_lines(elsewhere))
     assert [one.cells for one in of_deleted.reused] == [1]
@@ -201,7 +206,7 @@ async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and
 
         assert await answers(run) == [(Source.MEASURED, 1)]
     assert (status.cells_done, status.cells_outdated) == (1, 1)
-    assert said(status).startswith("1 cell with an answer from before 2027-01-")
+    assert reuse_line(status).startswith("1 cell with an answer from before 2027-01-")
 
 
 async def test_answers_that_other_runs_reuse_stay_when_their_run_is_asked_again(

@@ -61,14 +61,14 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
     ):
         run = await engine.run()
         status = await run.execute()
-        told = await events(run)
+        logged = await events(run)
 
     again = [start.at for start in service.recording.started[sent:]]
     assert status.jobs["succeeded"] == 3
     # Not sooner than the wait that is left, and not hours later.
     assert NOW - 5 * HOURS + wait_s - 20.0 <= min(again)
     assert max(again) <= NOW - 5 * HOURS + wait_s + 30.0
-    assert [message for kind, _, message in told if kind == "clock"] == [
+    assert [message for kind, _, message in logged if kind == "clock"] == [
         "the clock was set back by 18,010 s since the last run"
     ]
 

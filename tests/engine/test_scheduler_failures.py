@@ -230,7 +230,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(clock: 
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
     assert status.reason is StopReason.QUOTA
     assert status.resume_at == datetime(2027, 2, 1, tzinfo=UTC).timestamp()
@@ -241,7 +241,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(clock: 
     # with nothing in flight beside it.
     assert len(service.recording.started) <= 5 + 2 * 2 + 2 * 3
     assert clock.now() - NOW < 15.0
-    assert "quota" in {kind for kind, _, _ in told}
+    assert "quota" in {kind for kind, _, _ in logged}
 
 
 async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resume_goes_on(
@@ -262,7 +262,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
         asked = len(starts(service, "empty"))
         paid.set()
         _, again = await finished(engine, of)
@@ -275,7 +275,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
     assert status.jobs["failed"] == 0
     assert status.cells_done == len(starts(service, "full")) == 20
     assert asked <= 2
-    assert [kind for kind, _, _ in told].count("credit") == 2
+    assert [kind for kind, _, _ in logged].count("credit") == 2
     assert again.state is RunState.FINISHED
     assert {start.job.attempt for start in service.recording.started} == {1}
 
@@ -324,7 +324,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
     assert status.reason is StopReason.UNHEALTHY
     assert "poisoned" in status.message
@@ -332,8 +332,10 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     assert status.jobs["succeeded"] == 100
     # 25 in a row, what was in flight beside them, six probes after short waits, and four after long ones.
     assert 25 + 6 + 4 <= len(starts(service, "poisoned")) <= 25 + 8 + 6 + 4
-    assert [(kind, lane) for kind, lane, _ in told if kind == "parked"] == [("parked", "poisoned")]
-    assert any(kind == "breaker" and "25 times in a row" in message for kind, _, message in told)
+    assert [(kind, lane) for kind, lane, _ in logged if kind == "parked"] == [
+        ("parked", "poisoned")
+    ]
+    assert any(kind == "breaker" and "25 times in a row" in message for kind, _, message in logged)
 
 
 async def test_a_lane_that_works_again_is_no_longer_probed(clock: FakeClock) -> None:

@@ -103,13 +103,13 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
     assert status.state is RunState.FINISHED
     assert starts(service, "well")[0] == NOW
     assert min(starts(service, "sick")) >= well_at
-    assert ("health", "sick", "unhealthy: it says nothing") in told
-    assert ("well", "sick", "healthy again") in told
+    assert ("health", "sick", "unhealthy: it says nothing") in logged
+    assert ("well", "sick", "healthy again") in logged
     # Asked again at growing distances, not all the time.
     assert len(gate.asked) < 25
 
@@ -187,9 +187,9 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
-    opened_times = [message for kind, _, message in told if kind == "breaker"]
+    opened_times = [message for kind, _, message in logged if kind == "breaker"]
     assert status.state is RunState.FINISHED
     assert len(opened_times) > 1
     # Before the lane opened, and each time its breaker did.

@@ -76,13 +76,13 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
     ):
         run = await engine.submit(sweep(service, repeats=10))
         status = await run.execute()
-        told = await events(run)
+        logged = await events(run)
 
     assert status.state is RunState.FINISHED
     # What was in flight at midnight is held in the new month, too, until the service tells that it was billed
     # in the old one.
     assert [one.at for one in service.recording.started] == [EVE] * 5 + [EVE + TAKES_S] * 5
-    assert "the month 2027-02 has begun (UTC)" in [message for _, _, message in told]
+    assert "the month 2027-02 has begun (UTC)" in [message for _, _, message in logged]
 
 
 async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is(

@@ -73,7 +73,7 @@ async def test_an_outage_costs_its_time_and_nothing_else(
     ):
         run, status = await finished(engine, of)
         used = await attempts(run)
-        told = await events(run)
+        logged = await events(run)
 
     assert status.state is RunState.FINISHED
     assert (status.jobs["succeeded"], status.jobs["failed"]) == (40, 0)
@@ -84,8 +84,8 @@ async def test_an_outage_costs_its_time_and_nothing_else(
     assert len(in_vain) <= 4 + 3 + 8 + away_s / 60.0
     # Each request that may have been sent counts once at most, and none that surely was not.
     assert max(used) <= (1 if error is UNREACHABLE or allowed == 1 else 2)
-    assert [kind for kind, _, _ in told if kind in ("outage", "back")] == ["outage", "back"]
-    outage = next(message for kind, _, message in told if kind == "outage")
+    assert [kind for kind, _, _ in logged if kind in ("outage", "back")] == ["outage", "back"]
+    outage = next(message for kind, _, message in logged if kind == "outage")
     assert "away since" in outage
     assert "asked once a minute until" in outage
 
@@ -131,13 +131,13 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
-        told = await run.events()
+        logged = await run.events()
 
     assert status.reason is StopReason.UNHEALTHY
     assert (status.jobs["failed"], status.cells_done) == (0, 0)
     assert "; no answer from" in status.message
     assert clock.now() - NOW <= 12 * 60.0
-    first = next(event for event in told if event.kind == "outage")
+    first = next(event for event in logged if event.kind == "outage")
     assert "; no answer yet (wrong address?), given up at" in first.message
     assert first.at - NOW <= 60.0
     assert any(
@@ -227,11 +227,11 @@ async def test_a_service_that_answers_with_its_own_error_is_not_away(clock: Fake
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=3))
-        told = await events(run)
+        logged = await events(run)
 
     assert status.state is RunState.FINISHED
     assert status.jobs["failed"] == 3
-    assert "back" in {kind for kind, _, _ in told}
+    assert "back" in {kind for kind, _, _ in logged}
 
 
 async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_have_attempts(
@@ -290,15 +290,15 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
         used = await attempts(run)
 
     assert status.state is RunState.FINISHED
     assert (status.jobs["succeeded"], status.jobs["failed"]) == (100, 0)
     assert set(used) == {1}
-    said = [message for kind, _, message in told if kind == "machine"]
-    assert len(said) == 1
-    assert "ulimit -n" in said[0]
+    messages = [message for kind, _, message in logged if kind == "machine"]
+    assert len(messages) == 1
+    assert "ulimit -n" in messages[0]
     assert "ulimit -n" in caplog.text
 
 
@@ -405,10 +405,10 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=40, retry={"attempts": 3}))
-        told = await events(run)
+        logged = await events(run)
 
     assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
-    assert [kind for kind, _, _ in told if kind in ("outage", "parked", "breaker")] == []
+    assert [kind for kind, _, _ in logged if kind in ("outage", "parked", "breaker")] == []
 
 
 async def test_a_job_that_is_itself_to_blame_no_longer_waits_out_outages(
@@ -475,10 +475,10 @@ async def test_a_batch_that_fails_together_opens_no_breaker(clock: FakeClock) ->
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
     assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 128)
-    assert [kind for kind, _, _ in told if kind in ("outage", "breaker")] == []
+    assert [kind for kind, _, _ in logged if kind in ("outage", "breaker")] == []
 
 
 async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_probe(

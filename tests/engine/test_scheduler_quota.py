@@ -131,7 +131,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = await events(run)
+        logged = await events(run)
 
     assert status.reason is StopReason.QUOTA
     # Where no bound is known, by no more than what one answer cost beyond all before it.
@@ -140,7 +140,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
     if kind is Layered:
         assert "one more evaluation may come to 260" in status.message
     else:
-        assert any("one evaluation at a time" in message for _, _, message in told)
+        assert any("one evaluation at a time" in message for _, _, message in logged)
 
 
 async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(clock: FakeClock) -> None:
@@ -279,12 +279,12 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(clock:
 
     async with opened(Memory(), service, clock) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
-        told = [message for kind, _, message in await events(run) if kind == "quota"]
+        logged = [message for kind, _, message in await events(run) if kind == "quota"]
 
     assert status.state is RunState.FINISHED
     assert status.quotas == ()
     assert service.recording.most_in_flight == 1
-    assert told == [
+    assert logged == [
         "the service did not say how much quota is left: HTTP 500; one evaluation at a time until it does"
     ]
 
@@ -318,12 +318,12 @@ async def test_requests_before_the_first_report_of_the_quota_are_reserved_in_it(
             for engine in engines:
                 tasks.start_soon((await engine.submit(of)).execute)
         run = await engines[0].run()
-        told = [message for kind, _, message in await events(run) if kind == "quota"]
+        logged = [message for kind, _, message in await events(run) if kind == "quota"]
 
     assert service.recording.tests <= 3_000 + (0 if kind is Layered else 260)
     assert service.recording.tests > 3_000 - 260 - 1
     assert service.recording.most_in_flight > 1
-    assert "the service has said how much quota is left" in told
+    assert "the service has said how much quota is left" in logged
 
 
 async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_before(
@@ -349,16 +349,16 @@ async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_
     assert [at - NOW for at in asked] == pytest.approx([0, 90, 180], abs=0.1)
 
 
-@pytest.mark.parametrize("is_told_first", [True, False])
+@pytest.mark.parametrize("is_reported_first", [True, False])
 async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
-    is_told_first: bool, clock: FakeClock
+    is_reported_first: bool, clock: FakeClock
 ) -> None:
     class Without(ScriptedService):
         asked = 0
 
         async def quota(self, client: Any) -> Allotment | None:
             type(self).asked += 1
-            if self.asked > 1 or is_told_first:
+            if self.asked > 1 or is_reported_first:
                 raise Permanent("no such path", status=404)
             raise Transient("HTTP 503", status=503)
 
@@ -393,13 +393,13 @@ async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        told = [message for kind, _, message in await events(run) if kind == "quota"]
+        logged = [message for kind, _, message in await events(run) if kind == "quota"]
 
     assert status.state is RunState.FINISHED
     assert clock.now() - NOW < 160
     assert service.recording.most_in_flight == 8
-    assert len(told) == 2
-    assert "does not tell this key how much quota is left" in told[1]
+    assert len(logged) == 2
+    assert "does not tell this key how much quota is left" in logged[1]
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
@@ -547,7 +547,7 @@ async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the
 
 async def test_a_figure_from_before_another_process_spent_is_not_used() -> None:
     memory = Memory()
-    asked, told = anyio.Event(), anyio.Event()
+    asked, logged = anyio.Event(), anyio.Event()
 
     class Slow(ScriptedService):
         times = 0
@@ -557,7 +557,7 @@ async def test_a_figure_from_before_another_process_spent_is_not_used() -> None:
             figure = Allotment(used=self.recording.tests, allotted=20)
             if self.times == 1:
                 asked.set()
-                await told.wait()
+                await logged.wait()
             return figure
 
     service = Slow(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
@@ -572,7 +572,7 @@ async def test_a_figure_from_before_another_process_spent_is_not_used() -> None:
         tasks.start_soon(second.execute)
         await asked.wait()
         await first.execute()
-        told.set()
+        logged.set()
     async with opened(memory, service) as engine:
         status = await (await engine.run()).status()
 

@@ -36,7 +36,7 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
     ):
         run, status = await finished(engine, of)
         while_gone = len(service.recording.started)
-        told = [kind for kind, _, _ in await events(run)]
+        logged = [kind for kind, _, _ in await events(run)]
         parked_at = clock.now()
         await clock.sleep(NOW + 3600.0 - clock.now())
         resumed = await run.execute()
@@ -47,7 +47,7 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
     assert while_gone <= 25 + 16 + 6 + 6
     assert status.reason is StopReason.UNHEALTHY
     assert "no connection could be made" in status.message
-    assert told.count("parked") == 1
+    assert logged.count("parked") == 1
     assert parked_at < NOW + 3600.0
     assert (retried, resumed.jobs["failed"]) == (resumed.jobs["failed"], retried)
     assert retried <= 8
@@ -94,11 +94,11 @@ async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_
         served += 2
         return good(job)
 
-    async def told(_: object) -> Allotment:
+    async def logged(_: object) -> Allotment:
         return Allotment(used=0 if served < 300 else 10_000, allotted=10_000)
 
     service = ScriptedService(script, allotment=Allotment(used=0, allotted=10_000), takes_s=1.0)
-    service.quota = told  # type: ignore[method-assign, assignment]
+    service.quota = logged  # type: ignore[method-assign, assignment]
     of = sweep(service, repeats=1_000, limits={"max_in_flight": 128})
     path = tmp_path / "store.db"
 

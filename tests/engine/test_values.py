@@ -18,7 +18,7 @@ from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.engine.store.scenes import rows as stored
 
-TOLD: dict[str, dict[str, Any]] = {
+VALUES: dict[str, dict[str, Any]] = {
     "a": {"tone": "=warm", "turns": 3, "cost_usd": 1, "mixed": 1, "refused": True},
     "b": {"tone": None, "turns": float("nan"), "cost_usd": 0.25, "mixed": "x"},
     "c": {},
@@ -27,8 +27,8 @@ NAMES = ["cost_usd", "mixed", "refused", "tone", "turns"]
 TYPES = [float, str, bool, str, int]
 
 
-def told(job: Job) -> Answer:
-    return scored(0.2, 0.6, values=TOLD[job.labels["model"]])
+def with_values(job: Job) -> Answer:
+    return scored(0.2, 0.6, values=VALUES[job.labels["model"]])
 
 
 async def written(run: Run, form: str, width: int = 80) -> bytes:
@@ -45,7 +45,7 @@ async def written(run: Run, form: str, width: int = 80) -> bytes:
 
 
 async def test_values_are_columns_after_all_others_in_every_format(tmp_path: Path) -> None:
-    service = ScriptedService(told)
+    service = ScriptedService(with_values)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, models=["a", "b", "c"]))
         columns = await run.value_columns()
@@ -102,14 +102,14 @@ async def test_a_table_shows_the_values_that_fit_beside_the_rest_and_no_others(
 
 
 async def test_a_reused_answer_has_its_values(tmp_path: Path) -> None:
-    service = ScriptedService(told)
+    service = ScriptedService(with_values)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service, name="first"))
         run, _ = await finished(engine, sweep(service, name="second"))
         [row] = [row async for row in run.rows()]
 
     assert len(service.recording.started) == 1
-    assert (row.source, row.values) == ("reused", TOLD["a"])
+    assert (row.source, row.values) == ("reused", VALUES["a"])
 
 
 async def test_a_value_that_is_another_column_fails_the_job_and_says_which(
@@ -148,7 +148,7 @@ async def test_no_value_holds_a_key(
 async def test_a_run_without_values_is_asked_along_an_index_of_those_that_have_some(
     tmp_path: Path,
 ) -> None:
-    service = ScriptedService(told)
+    service = ScriptedService(with_values)
     path = tmp_path / "store.db"
     async with opened(path, service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, models=["c"]))

@@ -32,22 +32,22 @@ class LeakyKind(JobKind):
     axes = (TextAxis(name="models", field="model"),)
 
     async def run(self, job: Job, client: str, context: JobContext) -> Answer:
-        said = f"\x1b[2J\ud800 {client} {client!r}"
+        text = f"\x1b[2J\ud800 {client} {client!r}"
         match job.labels["model"]:
             case "permanent":
-                raise Permanent(said, detail=said)
+                raise Permanent(text, detail=text)
             case "transient":
-                raise Transient(said, detail=said)
+                raise Transient(text, detail=text)
             case "unauthorized":
-                raise Unauthorized(said, detail=said)
+                raise Unauthorized(text, detail=text)
             case "group":
-                raise ExceptionGroup(said, [ValueError(said), OSError(said)])
+                raise ExceptionGroup(text, [ValueError(text), OSError(text)])
             case "chain":
                 try:
-                    raise KeyError(said)
+                    raise KeyError(text)
                 except KeyError as error:
-                    raise RuntimeError(said) from error
-        raise ValueError(said)
+                    raise RuntimeError(text) from error
+        raise ValueError(text)
 
 
 class LeakyService(Service):

@@ -103,7 +103,7 @@ class Pressures:
             after = self._server.state()["received"] - sent
             self._toll.figures.append(f"{way}: {after} more requests in {took_s:.1f} s")
             assert code == 2, f"{way}: exit code {code}: {command.stderr}"
-            assert harm.told.format(store=scene.store) in command.stderr, command.stderr
+            assert harm.message.format(store=scene.store) in command.stderr, command.stderr
             self._server.configure(latency_s=0.0)
             store = harm.then(scene.store, command.stderr)
             resume(scene, store)

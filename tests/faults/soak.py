@@ -171,11 +171,11 @@ class Soak:
             capture_output=True,
             text=True,
         )
-        said = (ended.stdout + ended.stderr)[-4_000:]
-        assert report.exists(), f"pytest ended with {ended.returncode}: {said}"
+        output = (ended.stdout + ended.stderr)[-4_000:]
+        assert report.exists(), f"pytest ended with {ended.returncode}: {output}"
         tests = report.read_text().count("<testcase ")
         toll.faults += tests * self._examples
-        assert ended.returncode == 0, f"pytest ended with {ended.returncode}: {said}"
+        assert ended.returncode == 0, f"pytest ended with {ended.returncode}: {output}"
         toll.survived += tests * self._examples
 
 

@@ -190,9 +190,9 @@ def test_whatever_is_in_a_file_of_cases_it_is_read_or_refused(content: bytes) ->
     found = outcome(lambda: document_of("mine.yaml", content, YAML))
 
     if isinstance(found, NightsweepError):
-        told = str(found).splitlines()
-        assert re.match(r"mine\.yaml:(\d+:\d+:)? ", told[0])
-        assert all(line.startswith(("mine.yaml:", "    ")) for line in told)
+        lines = str(found).splitlines()
+        assert re.match(r"mine\.yaml:(\d+:\d+:)? ", lines[0])
+        assert all(line.startswith(("mine.yaml:", "    ")) for line in lines)
 
 
 def _bodies(documents: Any) -> st.SearchStrategy[bytes]:
@@ -331,7 +331,7 @@ def night(folder: Path) -> Iterator[Path]:
     os.chdir(folder)
     os.environ["FAULTS_KEY"] = KEY
     try:
-        assert said_by("run", "sweep.json")[0] == 3
+        assert output_of("run", "sweep.json")[0] == 3
         yield folder
     finally:
         del os.environ["FAULTS_KEY"]
@@ -341,7 +341,7 @@ def night(folder: Path) -> Iterator[Path]:
         gc.unfreeze()
 
 
-def said_by(*arguments: str) -> tuple[int, str]:
+def output_of(*arguments: str) -> tuple[int, str]:
     """The exit code of a command and what it wrote."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in "oe")
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
@@ -376,10 +376,10 @@ _COMMANDS = ["plan", "check", "run", "status", "results", "runs", "retry", "paus
 def test_whatever_is_typed_it_is_done_or_refused(
     command: str, words: list[str], night: Path
 ) -> None:
-    code, said = said_by(*filter(None, [command]), *words)
+    code, output = output_of(*filter(None, [command]), *words)
 
-    assert code in (0, 1, 2), said
-    assert "Traceback" not in said
+    assert code in (0, 1, 2), output
+    assert "Traceback" not in output
 
 
 @given(

@@ -82,11 +82,11 @@ def test_what_a_service_says_reaches_the_terminal_as_text(answered: Scene) -> No
         for words in ("run sweep.json", "status", *results)
     }
 
-    said = {words: b" ".join(written.split()) for words, written in shown.items()}
-    assert b"it said" in said["run sweep.json"]
+    on_one_line = {words: b" ".join(written.split()) for words, written in shown.items()}
+    assert b"it said" in on_one_line["run sweep.json"]
     assert b"\x1b[2K" in shown["run sweep.json"]
     for words in ("status", *results):
-        assert b"it said" in said[words]
+        assert b"it said" in on_one_line[words]
         assert b"\x1b" not in shown[words]
     for written in shown.values():
         assert_harmless(written)

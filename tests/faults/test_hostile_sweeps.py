@@ -101,9 +101,9 @@ class TestText:
     ) -> None:
         (tmp_path / name).write_text(text)
 
-        said = refusal(tmp_path / name)
+        problem = refusal(tmp_path / name)
 
-        assert "nested" in said or "32 parts" in said
+        assert "nested" in problem or "32 parts" in problem
 
     @pytest.mark.parametrize(
         "tag",
@@ -174,9 +174,9 @@ class TestText:
         models = [f"acme/{number}" for number in range(50_000)]
         sweep = valid(matrix={**valid()["matrix"], "models": models}, exclude=exclude)
 
-        said = refusal(written(tmp_path, sweep))
+        problem = refusal(written(tmp_path, sweep))
 
-        assert "more patterns than can be compared" in said or "is none of models" in said
+        assert "more patterns than can be compared" in problem or "is none of models" in problem
 
 
 class TestFiles:
@@ -220,9 +220,9 @@ class TestFiles:
         for number in range(60):
             (tmp_path / f"{number}.txt").touch()
 
-        said = refusal(written(tmp_path, with_prompts("**/*.md")))
+        problem = refusal(written(tmp_path, with_prompts("**/*.md")))
 
-        assert "more than 50 files would have to be examined" in said
+        assert "more than 50 files would have to be examined" in problem
 
     def test_pipes_devices_and_folders_are_no_prompts(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.md")
@@ -240,9 +240,9 @@ class TestFiles:
         for number in range(5):
             (tmp_path / f"{number}.md").write_text(f"{number}" * 300_000)
 
-        said = refusal(written(tmp_path, with_prompts("*.md")))
+        problem = refusal(written(tmp_path, with_prompts("*.md")))
 
-        assert "hold more than 1 MiB together" in said
+        assert "hold more than 1 MiB together" in problem
 
     def test_a_file_without_end_is_not_read(self, tmp_path: Path) -> None:
         with (tmp_path / "endless.md").open("wb") as file:
@@ -261,8 +261,8 @@ class TestFiles:
         with pytest.raises(SweepError) as caught:
             Sweep.load(written(tmp_path, sweep))
 
-        [told] = [one for one in caught.value.problems if one.path == "matrix.prompts[256]"]
-        assert told.message.startswith("the files of the sweep hold more than")
+        [mistakes] = [one for one in caught.value.problems if one.path == "matrix.prompts[256]"]
+        assert mistakes.message.startswith("the files of the sweep hold more than")
 
     def test_a_sweep_that_is_no_file_is_refused_at_once(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.yaml")
@@ -294,10 +294,10 @@ class TestKeys:
     ) -> None:
         service = {**valid()["service"], "api_key": reference}
 
-        said = refusal(written(tmp_path, valid(service=service)))
+        problem = refusal(written(tmp_path, valid(service=service)))
 
-        assert "do not write a key into a sweep file" in said
-        assert LITERAL_KEY not in said
+        assert "do not write a key into a sweep file" in problem
+        assert LITERAL_KEY not in problem
 
     def test_a_key_is_read_from_a_small_regular_file_only(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
@@ -358,9 +358,9 @@ def test_the_command_refuses_bombs_in_bounded_time_and_memory(tmp_path: Path) ->
     )
 
     assert ended.stdout.splitlines() == [f"{tmp_path / name} 2" for name in BOMBS], ended.stderr
-    told = [line for line in ended.stderr.splitlines() if not line.startswith("    ")]
-    assert len(told) == len(BOMBS)
-    assert all(line.startswith(f"nightsweep: {tmp_path}{os.sep}") for line in told)
+    mistakes = [line for line in ended.stderr.splitlines() if not line.startswith("    ")]
+    assert len(mistakes) == len(BOMBS)
+    assert all(line.startswith(f"nightsweep: {tmp_path}{os.sep}") for line in mistakes)
 
 
 @pytest.mark.parametrize(

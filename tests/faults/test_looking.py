@@ -190,7 +190,7 @@ async def test_a_reader_without_write_permission_sees_what_is_committed_and_lear
     seal(shared, but=private)
     before = files(shared)
 
-    *seen, said = looked_at(
+    *seen, problem = looked_at(
         "nobody",
         tmp_path / "scratch.db",
         *(shared / kind / "store.db" for kind in kinds),
@@ -198,7 +198,7 @@ async def test_a_reader_without_write_permission_sees_what_is_committed_and_lear
     )
 
     assert seen == [FINISHED] * 3
-    assert said == f"{private}: cannot be read by this user; fix its permissions"
+    assert problem == f"{private}: cannot be read by this user; fix its permissions"
     assert files(shared) == before
 
 
@@ -363,7 +363,7 @@ async def test_a_store_of_an_older_version_is_read_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         (None, "there is no store"),
         (b"", "the store is empty"),
@@ -372,14 +372,14 @@ async def test_a_store_of_an_older_version_is_read_and_stays_as_it_is(
     ],
 )
 async def test_what_is_no_store_is_refused_and_left_as_it_was(
-    tmp_path: Path, content: bytes | None, said: str
+    tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
     store = tmp_path / "store.db"
     if content is not None:
         store.write_bytes(content)
     before = files(tmp_path)
 
-    with pytest.raises(NightsweepError, match=said):
+    with pytest.raises(NightsweepError, match=problem):
         await look(store)
 
     assert files(tmp_path) == before

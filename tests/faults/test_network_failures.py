@@ -168,11 +168,11 @@ async def test_a_service_that_cannot_be_reached_was_surely_not_asked(
 ) -> None:
     store = tmp_path / "store.db"
     async with open_engine(store) as engine:
-        told = await missed(engine, url.format(port=unused_port()), store)
+        problem = await missed(engine, url.format(port=unused_port()), store)
 
         assert re.search(
             "connection refused|no connection could be made|name does not exist|could not be looked up",
-            told,
+            problem,
         )
 
 

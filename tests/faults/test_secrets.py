@@ -45,7 +45,7 @@ def traces(key: str) -> Iterator[bytes]:
 TRACES = [(trace.lower(), key) for key in KEYS for trace in traces(key)]
 
 
-def told_in(content: bytes) -> list[str]:
+def leaks_in(content: bytes) -> list[str]:
     folded = content.lower()
     return [key for trace, key in TRACES if trace in folded]
 
@@ -68,16 +68,16 @@ def stored_in(store: Path) -> Iterator[tuple[str, bytes]]:
                     yield table, unpacked(value)
 
 
-def assert_nothing_is_told(folder: Path) -> None:
+def assert_nothing_is_leaked(folder: Path) -> None:
     """Look into the stores, their side files, and all that the commands in a folder have written."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert "DEBUG" in (folder / "debug.log").read_text()
     for path in files:
-        assert told_in(path.read_bytes()) == [], path
+        assert leaks_in(path.read_bytes()) == [], path
     # Afterwards: to open a store is to take in its log.
     for path in (path for path in files if path.suffix == ".db"):
         for table, value in stored_in(path):
-            assert told_in(value) == [], (table, value)
+            assert leaks_in(value) == [], (table, value)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_no_answer_that_quotes_a_key_gets_it_anywhere(
     assert scene.sweep().code == 1
 
     assert scene.status()["cells_failed"] >= len(ECHOES) - 1
-    assert_nothing_is_told(scene.folder)
+    assert_nothing_is_leaked(scene.folder)
 
 
 def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
@@ -198,7 +198,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
     for form in FORMATS:
         assert scene.start("results", "--format", form).wait() == 0
         assert scene.run("results", "--format", form, "--output", f"rows.{form}").code == 0
-    assert_nothing_is_told(scene.folder)
+    assert_nothing_is_leaked(scene.folder)
 
 
 @pytest.mark.parametrize("echo", ["echo_hidden", "echo_json", "echo_torn"])
@@ -212,7 +212,7 @@ def test_no_refusal_of_a_key_says_it(
     assert scene.sweep().code == 3
 
     assert scene.status()["reason"] == "unauthorized"
-    assert_nothing_is_told(scene.folder)
+    assert_nothing_is_leaked(scene.folder)
 
 
 def test_no_question_before_the_night_tells_a_key(
@@ -229,18 +229,18 @@ def test_no_question_before_the_night_tells_a_key(
     scene = scenes.make(sweep)
     scene.environment = ENVIRONMENT
 
-    said = ""
+    output = ""
     for echo in ECHOES:
         server.play(echo, None, status=401)
         for arguments in (("check", "sweep.json"), ("plan", "--online", "sweep.json")):
             ended = command(scene, *arguments)
             assert ended.code in (1, 2), (echo, ended)
-            said += ended.stdout + ended.stderr
+            output += ended.stdout + ended.stderr
         server.clear()
 
-    assert "[redacted]" in said
-    assert told_in(said.encode()) == []
-    assert "Traceback" not in said
+    assert "[redacted]" in output
+    assert leaks_in(output.encode()) == []
+    assert "Traceback" not in output
 
 
 def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
@@ -260,9 +260,9 @@ def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
         process.wait()
 
     assert b"nightsweep" in seen[0]
-    assert told_in(b"".join(seen)) == []
+    assert leaks_in(b"".join(seen)) == []
     assert {path.suffix for path in scene.folder.iterdir()} >= {".db-wal", ".db-shm"}
-    assert_nothing_is_told(scene.folder)
+    assert_nothing_is_leaked(scene.folder)
 
 
 def test_the_log_has_neither_prompts_nor_answers(
@@ -321,7 +321,7 @@ def test_a_job_kind_that_crashes_with_a_key_in_hand_shows_it_nowhere(
             check=False,
         )
         for name, content in (("stdout", ended.stdout), ("stderr", ended.stderr)):
-            assert told_in(content) == [], content
+            assert leaks_in(content) == [], content
             assert b"\x1b" not in content, content
             (folder / f"{'-'.join(arguments)}.{name}").write_bytes(content)
         return Ended(
@@ -337,7 +337,7 @@ def test_a_job_kind_that_crashes_with_a_key_in_hand_shows_it_nowhere(
     }
 
     assert codes == {"run": 3, "check": 1, "crash": 2, "bug": 70, "refuse": 2}
-    assert_nothing_is_told(folder)
+    assert_nothing_is_leaked(folder)
 
 
 PLACES: Mapping[str, Mapping[str, Any]] = {
@@ -393,7 +393,7 @@ def test_a_key_in_a_sweep_file_is_refused_and_never_repeated(
     ended = scene.sweep()
 
     assert ended.code == 2
-    assert told_in((ended.stdout + ended.stderr).encode()) == []
+    assert leaks_in((ended.stdout + ended.stderr).encode()) == []
     assert not scene.store.exists()
 
 
@@ -417,4 +417,4 @@ def test_a_file_that_cannot_be_read_is_never_quoted(name: str, text: str, scenes
     ended = command(scene, "plan", name)
 
     assert ended.code == 2
-    assert told_in((ended.stdout + ended.stderr).encode()) == []
+    assert leaks_in((ended.stdout + ended.stderr).encode()) == []

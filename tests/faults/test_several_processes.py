@@ -119,13 +119,15 @@ def test_processes_whose_clocks_differ_keep_one_rate_between_them_also_when_one_
 
     trace = scene.folder / "trace"
 
-    def told(clock_s: float) -> Faults:
+    def clock_faults(clock_s: float) -> Faults:
         return Faults(trace=str(trace), of=("request",), clock_s=clock_s)
 
-    first, second = (scene.start("run", "sweep.json", faults=told(at)) for at in (0.0, 100.0))
+    first, second = (
+        scene.start("run", "sweep.json", faults=clock_faults(at)) for at in (0.0, 100.0)
+    )
     server.wait_received(40)
     first.kill()
-    third = scene.start("resume", faults=told(-100.0))
+    third = scene.start("resume", faults=clock_faults(-100.0))
 
     assert (second.wait(), third.wait()) == (0, 0)
     began = [at for (at,) in scene.ask("SELECT started_at FROM worker")]

@@ -56,10 +56,10 @@ async def test_a_run_keeps_within_the_files_that_it_may_open_and_says_so_once(
             check=False,
         )
 
-    told = ended.stderr.decode()
-    assert ended.returncode == 0, told
+    output = ended.stderr.decode()
+    assert ended.returncode == 0, output
     assert json.loads(ended.stdout)["cells_done"] == CELLS
-    assert told.count("raise `ulimit -n`") == 1
+    assert output.count("raise `ulimit -n`") == 1
     with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
         errors = store.execute("SELECT error FROM attempt WHERE error IS NOT NULL").fetchall()
     assert errors == []

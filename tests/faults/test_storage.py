@@ -72,9 +72,9 @@ def test_a_store_that_may_not_be_written_is_named_with_what_to_do(
     store.chmod(0o444)
     open_to_all.chmod(0o777)
 
-    said = refusal(store, tmp_path)
+    message = refusal(store, tmp_path)
 
-    assert said == f"{store}: cannot be written by this user; fix its permissions\n"
+    assert message == f"{store}: cannot be written by this user; fix its permissions\n"
     assert store.read_bytes() == b""
 
 
@@ -83,9 +83,9 @@ def test_a_folder_that_may_not_be_written_is_named_with_what_to_do(
 ) -> None:
     open_to_all.chmod(0o555)
 
-    said = refusal(open_to_all / "store.db", tmp_path)
+    message = refusal(open_to_all / "store.db", tmp_path)
 
-    assert f"the folder {open_to_all} is not writable; choose another with --store" in said
+    assert f"the folder {open_to_all} is not writable; choose another with --store" in message
     assert list(open_to_all.iterdir()) == []
 
 
@@ -184,10 +184,10 @@ def test_a_backup_onto_a_full_disk_says_so_and_leaves_nothing_there(
     with scene.popen("backup", str(target / "copy.db")) as process:
         # The store is larger than that.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, -1))
-        _, said = wait_ended(process)
+        _, message = wait_ended(process)
 
     assert process.returncode == 2
-    assert "copy.db: " in said
-    assert "Traceback" not in said
+    assert "copy.db: " in message
+    assert "Traceback" not in message
     assert list(target.iterdir()) == []
     assert scene.is_sound()

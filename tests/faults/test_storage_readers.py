@@ -49,7 +49,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
     service = ScriptedService(good)
     of = sweep(service, models=["a", "b"], repeats=500)
     hasty = Settings(poll_s=0.05, heartbeat_s=0.05)
-    said: list[str] = []
+    logged: list[str] = []
 
     async with opened(store, service, settings=hasty) as engine:
         run = await engine.submit(of)
@@ -62,9 +62,9 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
                 await service.recording.until_started(500)
                 service.recording.hold()
                 with anyio.fail_after(PATIENCE_S):
-                    while not said:
+                    while not logged:
                         await anyio.sleep(PAUSE_S)
-                        said = [text for kind, _, text in await events(run) if kind == "storage"]
+                        logged = [text for kind, _, text in await events(run) if kind == "storage"]
                 service.recording.release()
         status = await run.status()
         while_read = log_bytes(store)
@@ -72,7 +72,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
         await again.execute()
         afterwards = log_bytes(store)
 
-    assert f"process {pid} (python" in said[0]
+    assert f"process {pid} (python" in logged[0]
     assert status.jobs["succeeded"] == 1_000
     # As many jobs more, and the log has started anew instead of growing on.
     assert afterwards < 1.5 * while_read

@@ -32,13 +32,13 @@ class Harm:
     """What happens to a store at work; `then` says where it can be gone on with, after what a user does."""
 
     do: Callable[[Path], object]
-    told: str
+    message: str
     then: Callable[[Path, str], Path]
 
 
-def rescued(_: Path, said: str) -> Path:
-    found = re.search(r"was saved as (\S+): continue", said)
-    assert found is not None, said
+def rescued(_: Path, printed: str) -> Path:
+    found = re.search(r"was saved as (\S+): continue", printed)
+    assert found is not None, printed
     return Path(found[1])
 
 
@@ -46,15 +46,15 @@ def where_it_was(store: Path, _: str) -> Path:
     return store
 
 
-def moved_back(store: Path, said: str) -> Path:
-    assert f"move it back (`mv {store}.old {store}`)" in said
+def moved_back(store: Path, printed: str) -> Path:
+    assert f"move it back (`mv {store}.old {store}`)" in printed
     Path(f"{store}.old").rename(store)
     return store
 
 
-def in_its_folder(store: Path, said: str) -> Path:
+def in_its_folder(store: Path, printed: str) -> Path:
     there = store.parent.with_name("elsewhere") / store.name
-    assert f"`nightsweep resume --store {there}`" in said
+    assert f"`nightsweep resume --store {there}`" in printed
     return there
 
 
@@ -76,18 +76,18 @@ def move_backup_over(store: Path) -> None:
 
 HARMS = {
     "removed with its folder": Harm(
-        do=lambda store: shutil.rmtree(store.parent), told="it was removed", then=rescued
+        do=lambda store: shutil.rmtree(store.parent), message="it was removed", then=rescued
     ),
-    "replaced": Harm(do=move_backup_over, told="it was replaced by another file", then=rescued),
-    "moved": Harm(do=move, told="it was moved or renamed", then=moved_back),
+    "replaced": Harm(do=move_backup_over, message="it was replaced by another file", then=rescued),
+    "moved": Harm(do=move, message="it was moved or renamed", then=moved_back),
     "moved with its folder": Harm(
         do=lambda store: store.parent.rename(store.parent.with_name("elsewhere")),
-        told="its folder was moved or removed",
+        message="its folder was moved or removed",
         then=in_its_folder,
     ),
     "robbed of its log": Harm(
         do=lambda store: Path(f"{store}-wal").unlink(),
-        told="its log, {store}-wal, was removed or replaced",
+        message="its log, {store}-wal, was removed or replaced",
         then=where_it_was,
     ),
 }
@@ -157,14 +157,14 @@ def test_a_run_whose_store_vanishes_stops_and_goes_on_later_without_paying_twice
     server.answer()
     code = running.wait()
 
-    said = running.stderr
-    assert code == 2, said
-    assert harm.told.format(store=scene.store) in said
-    assert "8 answers in hand are kept in" in said
-    assert "Traceback" not in said
+    printed = running.stderr
+    assert code == 2, printed
+    assert harm.message.format(store=scene.store) in printed
+    assert "8 answers in hand are kept in" in printed
+    assert "Traceback" not in printed
     assert server.state()["received"] == sent
 
-    store = harm.then(scene.store, said)
+    store = harm.then(scene.store, printed)
     resume(scene, store)
 
     assert server.state()["received"] == JOBS

@@ -60,8 +60,8 @@ class Proxy:
 
     def _verdict(self, head: str) -> int:
         if self.login is not None:
-            told = base64.b64encode(self.login.encode()).decode()
-            if f"proxy-authorization: basic {told}".lower() not in head.lower():
+            expected = base64.b64encode(self.login.encode()).decode()
+            if f"proxy-authorization: basic {expected}".lower() not in head.lower():
                 return 407
         return self.status
 

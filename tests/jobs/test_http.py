@@ -207,7 +207,7 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "advice"),
     [
         ("", "URL"),
         ("api.example.com", "URL"),
@@ -237,8 +237,8 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
         ("http://[fe80::1%25eth0]", "with one %"),
     ],
 )
-def test_a_malformed_base_url_is_refused_with_what_to_write(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_malformed_base_url_is_refused_with_what_to_write(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice):
         parse_base_url(text)
 
 

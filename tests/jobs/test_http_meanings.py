@@ -14,37 +14,37 @@ from tests.jobs.provider_answers import ANSWERS, NOW, SPENT, ProviderAnswer, err
 
 
 def numbered(answers: Sequence[ProviderAnswer]) -> list[str]:
-    return [f"{number}-{told}" for number, told in enumerate(answers)]
+    return [f"{number}-{given}" for number, given in enumerate(answers)]
 
 
-def became(told: ProviderAnswer) -> JobError:
-    body = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
-    if told.status != 200:
+def became(given: ProviderAnswer) -> JobError:
+    body = given.body if isinstance(given.body, bytes) else json.dumps(given.body).encode()
+    if given.status != 200:
         return error_from_response(
-            "POST x", told.status, told.headers, body, now=NOW, redact=Redactor()
+            "POST x", given.status, given.headers, body, now=NOW, redact=Redactor()
         )
     with pytest.raises(JobError) as caught:
-        read_reply(body, where="POST x", headers=told.headers, now=NOW)
+        read_reply(body, where="POST x", headers=given.headers, now=NOW)
     return caught.value
 
 
-@pytest.mark.parametrize("told", ANSWERS, ids=numbered(ANSWERS))
-def test_an_answer_means_what_its_provider_says(told: ProviderAnswer) -> None:
-    found = became(told)
+@pytest.mark.parametrize("given", ANSWERS, ids=numbered(ANSWERS))
+def test_an_answer_means_what_its_provider_says(given: ProviderAnswer) -> None:
+    found = became(given)
 
-    assert type(found) is told.becomes
-    if told.reason is not None:
-        assert found.reason == told.reason
+    assert type(found) is given.becomes
+    if given.reason is not None:
+        assert found.reason == given.reason
     if isinstance(found, RateLimited | Transient):
-        assert found.retry_after_s == pytest.approx(told.wait_s)
+        assert found.retry_after_s == pytest.approx(given.wait_s)
 
 
-@pytest.mark.parametrize("told", SPENT, ids=numbered(SPENT))
-def test_an_empty_account_is_reported_with_the_provider_s_message(told: ProviderAnswer) -> None:
-    found = became(told)
+@pytest.mark.parametrize("given", SPENT, ids=numbered(SPENT))
+def test_an_empty_account_is_reported_with_the_provider_s_message(given: ProviderAnswer) -> None:
+    found = became(given)
 
     assert isinstance(found, OutOfCredit)
-    assert found.detail in json.dumps(told.body, ensure_ascii=False)
+    assert found.detail in json.dumps(given.body, ensure_ascii=False)
     assert "month" not in found.message
 
 
@@ -106,12 +106,12 @@ def test_a_provider_s_error_is_found_in_the_text_of_a_proxy_s() -> None:
 
 
 def test_a_service_s_own_rules_come_first() -> None:
-    said = explain(json.dumps(error("no", code="rate_limit_exceeded")).encode(), Redactor())
+    explained = explain(json.dumps(error("no", code="rate_limit_exceeded")).encode(), Redactor())
     own = (rule(Meaning.REFUSED, "rate_limit_exceeded", statuses=(429,)),)
 
-    assert meaning_of(429, said) is Meaning.THROTTLED
-    assert meaning_of(429, said, own) is Meaning.REFUSED
-    assert meaning_of(503, said, own) is Meaning.THROTTLED
+    assert meaning_of(429, explained) is Meaning.THROTTLED
+    assert meaning_of(429, explained, own) is Meaning.REFUSED
+    assert meaning_of(503, explained, own) is Meaning.THROTTLED
 
 
 @pytest.mark.parametrize("depth", [5, 500, 5000])

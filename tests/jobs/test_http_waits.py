@@ -17,8 +17,8 @@ from tests.jobs.provider_answers import NOW
 def asked(
     headers: dict[str, str] | None = None, body: Any = None, *, throttled: bool = True
 ) -> float | None:
-    said = explain(json.dumps(body).encode(), Redactor())
-    return find_wait_s(headers or {}, said, NOW, throttled=throttled)
+    explained = explain(json.dumps(body).encode(), Redactor())
+    return find_wait_s(headers or {}, explained, NOW, throttled=throttled)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ matrix:
 KEYED = GOOD.replace("kind: local", "kind: circuit-breaker-labs\n  api_key: {}")
 
 
-def told(folder: Path, text: str, name: str = "s.yaml") -> list[str]:
+def reported(folder: Path, text: str, name: str = "s.yaml") -> list[str]:
     """The mistakes of such a file, each from its line and column on, without the lines they show."""
     (folder / name).write_text(text, encoding="utf-8")
     with pytest.raises(SweepError) as caught:
@@ -106,7 +106,7 @@ def test_a_mistake_is_reported_with_its_place_and_what_was_probably_meant(
 ) -> None:
     assert before in GOOD
 
-    found = told(tmp_path, GOOD.replace(before, after, 1))
+    found = reported(tmp_path, GOOD.replace(before, after, 1))
 
     assert any(line.startswith(message) for line in found), found
     assert not any("Value error" in line or "Input should" in line for line in found)
@@ -127,7 +127,7 @@ def test_a_mistake_is_reported_with_its_place_and_what_was_probably_meant(
 def test_a_key_in_the_wrong_form_is_reported_without_being_shown(
     tmp_path: Path, key: str, message: str
 ) -> None:
-    found = told(tmp_path, KEYED.format(key))
+    found = reported(tmp_path, KEYED.format(key))
 
     assert any(line.startswith(message) for line in found), found
     assert "sk-abc" not in str(found)
@@ -154,7 +154,7 @@ def test_a_key_in_the_wrong_form_is_reported_without_being_shown(
 def test_mistakes_in_json_and_toml_are_reported_alike(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
-    found = told(tmp_path, text, name)
+    found = reported(tmp_path, text, name)
 
     assert any(line.startswith(message) for line in found), found
 
@@ -183,7 +183,7 @@ def test_three_misspelt_keys_and_more_are_reported_at_once_in_order(tmp_path: Pa
         .replace("0.5", "5")
     )
 
-    found = told(tmp_path, f"{spoilt}limts: {{}}\n")
+    found = reported(tmp_path, f"{spoilt}limts: {{}}\n")
 
     assert [line.split(": ")[1] for line in found] == [
         "service.temprature",
@@ -201,7 +201,7 @@ def test_a_misspelt_group_of_ones_own_is_reported_with_a_misspelt_setting(tmp_pa
     )
     spoilt = GOOD.replace("local", f"local\n  temprature: 0\n  cases: {tmp_path / 'mine'}")
 
-    found = told(tmp_path, spoilt.replace("self_harm", "slep"))
+    found = reported(tmp_path, spoilt.replace("self_harm", "slep"))
 
     assert [line.split(": ")[1] for line in found] == ["service.temprature", "matrix.groups[0]"]
     assert 'did you mean "sleep"' in found[1]

@@ -414,8 +414,8 @@ async def test_a_command_says_that_requests_go_through_a_proxy(
             check=False,
         )
 
-    said = (ended.stdout + ended.stderr).decode()
-    assert ended.returncode == 0, said
+    output = (ended.stdout + ended.stderr).decode()
+    assert ended.returncode == 0, output
     line = f"requests to {HOST} go through the proxy 127.0.0.1:{way.port} (HTTP_PROXY)"
-    assert said.count(line) == 1
-    assert PASSWORD not in said
+    assert output.count(line) == 1
+    assert PASSWORD not in output

@@ -109,10 +109,10 @@ def test_a_change_that_stops_a_run_is_reported_and_can_be_accepted(
     later = nightsweep(*asked, SCRIPTED_RULES="2")
     results = nightsweep("results", SCRIPTED_RULES="2")
 
-    told = "accepted for what is not answered yet: rules changed from 1 to 2\n"
-    assert told in accepted.stderr
-    assert told in results.stderr
-    assert told in nightsweep("status").stdout
+    expected = "accepted for what is not answered yet: rules changed from 1 to 2\n"
+    assert expected in accepted.stderr
+    assert expected in results.stderr
+    assert expected in nightsweep("status").stdout
     assert (refused.returncode, accepted.returncode, later.returncode) == (2, 0, 0)
     assert "  rules changed from 1 to 2\n" in refused.stderr
     assert "`--accept`" in refused.stderr
@@ -138,7 +138,7 @@ def test_a_run_is_judged_again_beside_itself(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (["--judge", "judge.yaml"], "judge.yaml: there is no such file"),
         (["--name", "a/b"], "the name 'a/b' is used in names of files"),
@@ -146,14 +146,14 @@ def test_a_run_is_judged_again_beside_itself(
     ],
 )
 def test_a_run_that_cannot_be_judged_again_is_refused(
-    nightsweep: Nightsweep, sweep: Sweep, options: list[str], told: str
+    nightsweep: Nightsweep, sweep: Sweep, options: list[str], expected: str
 ) -> None:
     nightsweep("run", sweep("a"))
 
     refused = nightsweep("rejudge", *options)
 
     assert refused.returncode == 2
-    assert told in refused.stderr
+    assert expected in refused.stderr
 
 
 def test_failed_cells_end_in_exit_code_1_and_are_listed_with_their_error(
@@ -296,8 +296,8 @@ def test_without_a_key_nothing_is_written_about_the_runs_of_a_store(
     calls = (["run", other], ["resume"], ["retry", "--run"], ["rejudge", "night"])
     refused = [nightsweep(*call) for call in calls]
 
-    told = {(one.returncode, one.stderr) for one in refused}
-    assert told == {(2, NO_KEY.format("NIGHT_KEY"))}
+    expected = {(one.returncode, one.stderr) for one in refused}
+    assert expected == {(2, NO_KEY.format("NIGHT_KEY"))}
     assert nightsweep("runs", "--json").stdout == before
 
 
@@ -392,8 +392,8 @@ def test_a_format_that_is_asked_for_goes_before_the_ending_of_the_file_and_says_
     unknown = nightsweep("results", "--output", "rows.xlsx")
     asked = nightsweep("results", "--output", "rows.xlsx", "--format", "parquet")
 
-    told = "warning: rows.csv is written as json, as asked for, whatever its name says\n"
-    assert told in other.stderr
+    expected = "warning: rows.csv is written as json, as asked for, whatever its name says\n"
+    assert expected in other.stderr
     assert "warning" not in same.stderr + asked.stderr
     assert "from the name rows.xlsx which format to write: end it in .csv" in unknown.stderr
     assert "or say it with --format" in unknown.stderr
@@ -452,10 +452,10 @@ def test_a_wrong_value_of_an_option_is_reported_in_our_words(
 ) -> None:
     assert called(*arguments) == 2
 
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Value error" not in said
-    assert "Input should" not in said
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Value error" not in output
+    assert "Input should" not in output
 
 
 OF_A_RUN = ("status", "results", "resume", "retry", "pause", "cancel")

@@ -21,7 +21,7 @@ def complete(nightsweep: Nightsweep) -> Complete:
     """The words that bash is told for the last of these."""
 
     def ask(*words: str, **environment: str) -> list[str]:
-        told = nightsweep(
+        completed = nightsweep(
             **{
                 "_NIGHTSWEEP_COMPLETE": "complete_bash",
                 "COMP_WORDS": "\n".join(["nightsweep", *words]),
@@ -29,8 +29,8 @@ def complete(nightsweep: Nightsweep) -> Complete:
                 **environment,
             }
         )
-        assert (told.returncode, told.stderr) == (0, "")
-        return told.stdout.split()
+        assert (completed.returncode, completed.stderr) == (0, "")
+        return completed.stdout.split()
 
     return ask
 

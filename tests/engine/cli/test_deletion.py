@@ -139,13 +139,13 @@ def test_nothing_is_deleted_without_a_terminal_to_ask_and_without_yes(
     assert nightsweep("status", "night").returncode == 0
 
 
-@pytest.mark.parametrize(("said", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2)])
+@pytest.mark.parametrize(("typed", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2)])
 def test_on_a_terminal_it_is_asked_for(
-    nightsweep: Nightsweep, sweep: Sweep, terminal: tuple[int, int], said: bytes, code: int
+    nightsweep: Nightsweep, sweep: Sweep, terminal: tuple[int, int], typed: bytes, code: int
 ) -> None:
     nightsweep("run", sweep("a"))
     ours, theirs = terminal
-    os.write(ours, said)
+    os.write(ours, typed)
 
     ended = nightsweep("delete", "night", streams={0: theirs, 2: theirs})
 

@@ -97,10 +97,10 @@ def test_ctrl_c_ends_following_events_and_not_the_run(
 
         follow.send_signal(signal.SIGINT)
 
-        rest, said = wait_ended(follow)
+        rest, printed = wait_ended(follow)
         assert run.poll() is None
     assert json.loads(first)["kind"] == "x"
-    assert (follow.returncode, rest, said) == (0, "", "")
+    assert (follow.returncode, rest, printed) == (0, "", "")
 
 
 @pytest.mark.parametrize(

@@ -56,13 +56,13 @@ def test_the_option_decides_or_else_the_variable(
 ) -> None:
     ended = nightsweep("greetings", "log", *words, NIGHTSWEEP_LOG=variable)
 
-    said = {
+    logged = {
         "WARNING": "a warning of the command",
         "INFO": "news of the command",
         "DEBUG": "details of the command",
     }
     assert ended.returncode == 0
-    assert {level for level, text in said.items() if text in ended.stderr} == levels
+    assert {level for level, text in logged.items() if text in ended.stderr} == levels
 
 
 def test_the_option_may_stand_before_the_command_and_counts_there_too(

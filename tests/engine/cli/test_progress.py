@@ -59,10 +59,10 @@ def test_the_panel_wraps_a_cause_and_cuts_nothing_off(width: int) -> None:
     lines = drawn(look, width)
 
     assert max(map(cell_len, lines)) <= width
-    told = " ".join(" ".join(lines).split())
-    assert f"41 held: {CAUSE}" in told
-    assert f"3 jobs: no such model (404), such as: {CAUSE}" in told
-    assert told.count(CAUSE) == 3
+    text = " ".join(" ".join(lines).split())
+    assert f"41 held: {CAUSE}" in text
+    assert f"3 jobs: no such model (404), such as: {CAUSE}" in text
+    assert text.count(CAUSE) == 3
 
 
 def test_the_panel_leaves_room_beside_a_very_long_cause() -> None:

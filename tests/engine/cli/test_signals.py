@@ -30,23 +30,23 @@ def running(
         text=True,
     )
     try:
-        wait_said(process, "1 running")
+        wait_printed(process, "1 running")
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def wait_said(process: "subprocess.Popen[str]", text: str) -> None:
+def wait_printed(process: "subprocess.Popen[str]", text: str) -> None:
     """Return once this text is on a process's stderr; fails if the process ends first, or after a limit."""
     assert process.stderr is not None
-    said = []
+    output = []
     with awaiting(repr(text), process):
         for line in process.stderr:
             if text in line:
                 return
-            said.append(line)
-        pytest.fail(f"it has ended before it said {text!r}; it said: {''.join(said)}")
+            output.append(line)
+        pytest.fail(f"it has ended before it said {text!r}; it said: {''.join(output)}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -74,7 +74,7 @@ def test_the_second_signal_stops_at_once(
 ) -> None:
     with running(sweep("a", "slow"), tmp_path, environment, NIGHTSWEEP_GRACE_S="300") as process:
         process.send_signal(signal.SIGINT)
-        wait_said(process, "stopping")
+        wait_printed(process, "stopping")
         process.send_signal(signal.SIGINT)
         _, err = wait_ended(process)
 
@@ -89,7 +89,7 @@ def test_a_closed_terminal_that_says_so_several_times_still_stops_gracefully(
 ) -> None:
     with running(sweep("a", "slow"), tmp_path, environment) as process:
         process.send_signal(signal.SIGHUP)
-        wait_said(process, "stopping")
+        wait_printed(process, "stopping")
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
         _, err = wait_ended(process)
@@ -114,9 +114,9 @@ def test_a_run_under_nohup_outlives_its_terminal(
         text=True,
     )
     try:
-        wait_said(process, "1 running")
+        wait_printed(process, "1 running")
         process.send_signal(signal.SIGHUP)
-        wait_said(process, "1 running")
+        wait_printed(process, "1 running")
         process.send_signal(signal.SIGINT)
         _, err = wait_ended(process)
     finally:
@@ -174,7 +174,7 @@ def test_ctrl_z_lets_the_transaction_end_so_that_no_process_waits_for_a_stopped_
     )
     locked = []
     try:
-        wait_said(process, " answered")
+        wait_printed(process, " answered")
         with closing(sqlite3.connect(store, timeout=0, isolation_level=None)) as other:
             for _ in range(20):
                 process.send_signal(signal.SIGTSTP)

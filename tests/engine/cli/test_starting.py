@@ -97,13 +97,13 @@ def test_what_cannot_be_written_is_wrong_usage(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("said", [b"5\n", b"ollama\n"])
+@pytest.mark.parametrize("typed", [b"5\n", b"ollama\n"])
 def test_on_a_terminal_it_is_asked_what_the_sweep_is_for(
-    nightsweep: Nightsweep, tmp_path: Path, said: bytes
+    nightsweep: Nightsweep, tmp_path: Path, typed: bytes
 ) -> None:
     ours, theirs = pty.openpty()
     try:
-        os.write(ours, said)
+        os.write(ours, typed)
         ended = nightsweep("init", streams={0: theirs, 2: theirs})
         asked = os.read(ours, 4096).decode()
     finally:
@@ -124,13 +124,13 @@ def test_a_question_that_is_broken_off_ends_the_command_as_interrupted(
         # The end of the input; Ctrl-C takes the same way.
         os.write(ours, b"\x04")
         ended = nightsweep("init", streams={0: theirs, 2: theirs})
-        told = os.read(ours, 4096).decode()
+        output = os.read(ours, 4096).decode()
     finally:
         os.close(ours)
         os.close(theirs)
 
-    assert ended.returncode == 130, told
-    assert told.endswith("\r\nnightsweep: interrupted\r\n")
+    assert ended.returncode == 130, output
+    assert output.endswith("\r\nnightsweep: interrupted\r\n")
     assert not list(tmp_path.glob("*.yaml"))
 
 

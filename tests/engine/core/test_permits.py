@@ -244,8 +244,8 @@ def test_a_clock_set_back_blocks_for_about_a_window_and_lets_no_more_through(
     jump_at = now
 
     while now < jump_at + 200:
-        told = book.ask(now - back_s, *[90] * 5, tokens_per_min=1000)
-        now = max(now + 0.001, min(told.next_at + back_s, now + 2.0))
+        grant = book.ask(now - back_s, *[90] * 5, tokens_per_min=1000)
+        now = max(now + 0.001, min(grant.next_at + back_s, now + 2.0))
     real = [*book.started[:before], *((at + back_s, n) for at, n in book.started[before:])]
 
     assert real[before][0] - jump_at < WINDOW_S + CLOCK_TOLERANCE_S + 1

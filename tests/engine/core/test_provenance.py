@@ -9,7 +9,7 @@ def facts(**values: str) -> tuple[Fact, ...]:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "shown"),
     [
         ("gpt-1", "gpt-2", "judge changed from gpt-1 to gpt-2"),
         ("3 sha256:0a", "4 sha256:1b", "judge changed from 3 to 4"),
@@ -27,10 +27,10 @@ def facts(**values: str) -> tuple[Fact, ...]:
         ("x" * 600, "y" * 600, f"judge changed from {'x' * 57}... to {'y' * 57}..."),
     ],
 )
-def test_a_difference_is_shown_briefly(before: str, after: str, told: str) -> None:
+def test_a_difference_is_shown_briefly(before: str, after: str, shown: str) -> None:
     [found] = differences({"judge": before}, facts(judge=after))
 
-    assert str(found) == told
+    assert str(found) == shown
 
 
 def test_the_error_lists_each_changed_setting_without_digests() -> None:

@@ -70,6 +70,6 @@ def test_hostile_text_costs_linear_time(opener: str) -> None:
 def test_prose_is_wrapped_between_words_to_a_width_and_never_without_one(
     width: int | None, lines: list[str]
 ) -> None:
-    told = ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]
+    paragraphs = ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]
 
-    assert wrapped(told, width) == lines
+    assert wrapped(paragraphs, width) == lines

@@ -72,7 +72,7 @@ def test_a_column_has_the_one_type_of_its_values_or_is_text(
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "told"),
+    ("value", "kind", "expected"),
     [
         (3, float, 3.0),
         (3, int, 3),
@@ -88,8 +88,8 @@ def test_a_column_has_the_one_type_of_its_values_or_is_text(
     ],
 )
 def test_a_value_is_converted_to_the_type_of_its_column(
-    value: Value | None, kind: ValueType, told: Value | None
+    value: Value | None, kind: ValueType, expected: Value | None
 ) -> None:
     found = as_type(value, kind)
 
-    assert (found, type(found)) == (told, type(told))
+    assert (found, type(found)) == (expected, type(expected))

@@ -110,12 +110,12 @@ def in_every_kind(
 ) -> pytest.MarkDecorator:
     """Each way to write a value, in each kind of file that has such a value, and is of one of its formats."""
     rows = [
-        (name, form, *(raw, *told))
+        (name, form, *(raw, *problem))
         for name, form in EVERY
-        for raw, formats, *told in raws
+        for raw, formats, *problem in raws
         if form in formats.split() and f'"{placeholder}"' in json.dumps(KINDS[name].content)
     ]
-    arguments = ["name", "form", "raw", "told"][: len(rows[0])]
+    arguments = ["name", "form", "raw", "problem"][: len(rows[0])]
     return pytest.mark.parametrize(arguments, rows)
 
 
@@ -212,13 +212,13 @@ def test_text_that_looks_like_a_number_is_none(
     ("9" * 5000, ALL, "the number is too large"),
 )
 def test_a_value_that_is_not_a_number_is_reported_at_its_place(
-    tmp_path: Path, name: str, form: str, raw: str, told: str
+    tmp_path: Path, name: str, form: str, raw: str, problem: str
 ) -> None:
     content = text_of(KINDS[name].content, form, number=raw)
 
     message, where = first_mistake(tmp_path, name, form, content)
 
-    assert told in message
+    assert problem in message
     assert where.startswith((raw, raw[1:]))
 
 
@@ -244,9 +244,9 @@ def test_a_duplicate_key_is_reported_at_the_second(tmp_path: Path, name: str, fo
     again = f"{key} = 1\n" if form == "toml" else f',"{key}": 1}}'
     content = text + again if form == "toml" else text.rstrip("}") + again
 
-    told = mistakes(tmp_path, name, form, content)
+    found = mistakes(tmp_path, name, form, content)
 
-    [twice] = [one for one in told if one.message == "the key occurs twice: keep one"]
+    [twice] = [one for one in found if one.message == "the key occurs twice: keep one"]
     assert twice.path == key
     assert twice.place is not None
     assert twice.place.line == content.rstrip("\n").count("\n") + 1
@@ -254,7 +254,7 @@ def test_a_duplicate_key_is_reported_at_the_second(tmp_path: Path, name: str, fo
 
 @every_yaml
 @pytest.mark.parametrize(
-    ("content", "told", "where"),
+    ("content", "problem", "where"),
     [
         ("a: &b [1, 2]\nc: *d\n", "an alias (*...) that is not defined", "*d"),
         ("a: &b {x: 1}\nc: {<<: *b}\n", "merge keys (<<) are not supported", "<<"),
@@ -265,11 +265,11 @@ def test_a_duplicate_key_is_reported_at_the_second(tmp_path: Path, name: str, fo
     ],
 )
 def test_yaml_that_is_refused_is_reported_with_its_place(
-    tmp_path: Path, name: str, content: str, told: str, where: str
+    tmp_path: Path, name: str, content: str, problem: str, where: str
 ) -> None:
     message, found = first_mistake(tmp_path, name, "yaml", content)
 
-    assert message.startswith(told)
+    assert message.startswith(problem)
     assert found.startswith(where)
 
 
@@ -293,11 +293,11 @@ def test_too_deep_nesting_is_reported_at_the_first_level_that_is_too_deep(
     after = "}" if form == "json" else "\n"
 
     content = f"{before}{'[' * levels}{']' * levels}{after}"
-    [told] = mistakes(tmp_path, name, form, content)
+    [problem] = mistakes(tmp_path, name, form, content)
 
-    assert told.message == "nested more than 32 levels deep"
-    assert told.place is not None
-    assert (told.place.line, told.place.column) == (1, len(before) + 32)
+    assert problem.message == "nested more than 32 levels deep"
+    assert problem.place is not None
+    assert (problem.place.line, problem.place.column) == (1, len(before) + 32)
 
 
 @every_kind
@@ -316,25 +316,25 @@ def test_text_in_another_encoding_is_reported_where_it_begins(
 ) -> None:
     content = text_of(KINDS[name].content, form, text='"caf\u00e9"')
 
-    [told] = mistakes(tmp_path, name, form, content.encode("latin-1"))
+    [problem] = mistakes(tmp_path, name, form, content.encode("latin-1"))
 
-    assert "not UTF-8 text (byte " in told.message
-    assert "save it in UTF-8" in told.message
-    assert told.place is not None
-    line = content.split("\n")[told.place.line - 1]
-    assert line[told.place.column - 1] == "\u00e9"
+    assert "not UTF-8 text (byte " in problem.message
+    assert "save it in UTF-8" in problem.message
+    assert problem.place is not None
+    line = content.split("\n")[problem.place.line - 1]
+    assert line[problem.place.column - 1] == "\u00e9"
 
 
 @every_kind
 def test_a_file_that_is_too_large_is_reported(tmp_path: Path, name: str, form: str) -> None:
-    [told] = mistakes(tmp_path, name, form, b" " * (FILE_BYTES_MAX + 1))
+    [problem] = mistakes(tmp_path, name, form, b" " * (FILE_BYTES_MAX + 1))
 
-    assert told.message == "larger than 8 MiB"
+    assert problem.message == "larger than 8 MiB"
 
 
 @every_yaml
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
         ("", "is empty; it needs "),
         ("# later\n", "is empty; "),
@@ -342,11 +342,11 @@ def test_a_file_that_is_too_large_is_reported(tmp_path: Path, name: str, form: s
     ],
 )
 def test_a_file_without_keys_is_reported_with_the_keys_that_it_needs(
-    tmp_path: Path, name: str, content: str, told: str
+    tmp_path: Path, name: str, content: str, problem: str
 ) -> None:
     [found] = mistakes(tmp_path, name, "yaml", content)
 
-    assert found.message.startswith(told)
+    assert found.message.startswith(problem)
 
 
 SCORES = {
@@ -381,10 +381,10 @@ def test_what_is_no_score_is_refused_in_every_table_with_its_line(
     with pytest.raises(SweepError) as caught:
         read_ratings(path, CaseSet())
 
-    [told] = caught.value.problems
-    assert "is not a number from 0 to 1" in told.message
-    assert told.place is not None
-    assert (told.place.file, told.place.line) == (str(path), 2)
+    [problem] = caught.value.problems
+    assert "is not a number from 0 to 1" in problem.message
+    assert problem.place is not None
+    assert (problem.place.file, problem.place.line) == (str(path), 2)
 
 
 MEANINGS = {"text": str, "number": int | float, "true or false": bool, "nothing": NoneType}

@@ -101,9 +101,9 @@ def test_a_misspelt_key_is_reported_with_its_line_and_column(
     file = write_sweep(tmp_path, spoil(path, key=True), form)
     lines = file.read_text().splitlines()
 
-    told = [one for one in mistakes(file) if one.path == f"{spelt(path)}x" and one.place]
+    reported = [one for one in mistakes(file) if one.path == f"{spelt(path)}x" and one.place]
 
-    [place] = [one.place for one in told]
+    [place] = [one.place for one in reported]
     assert place is not None
     assert lines[place.line - 1][place.column - 1 :].strip('"').startswith(f"{path[-1]}x")
 
@@ -225,8 +225,8 @@ def test_many_mistakes_are_reported_in_the_order_of_the_file_and_counted(tmp_pat
     with pytest.raises(SweepError) as caught:
         Sweep.load(file, REGISTRY)
 
-    told = [line for line in str(caught.value).splitlines() if line.startswith(f"{file}:")]
-    assert [line.split(": ")[1] for line in told] == [f"wrong_{number}" for number in range(20)]
+    reported = [line for line in str(caught.value).splitlines() if line.startswith(f"{file}:")]
+    assert [line.split(": ")[1] for line in reported] == [f"wrong_{number}" for number in range(20)]
     assert str(caught.value).splitlines()[-1] == f"and 7 more: {file} has 27 mistakes"
     assert len(caught.value.problems) == 27
 

@@ -28,7 +28,7 @@ from tests.engine.report.samples import status
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "shown"),
     [
         (0.4, "0 s"),
         (119, "119 s"),
@@ -38,12 +38,12 @@ from tests.engine.report.samples import status
         (76 * 3600, "3 d 4 h"),
     ],
 )
-def test_durations_are_shown_in_units_that_fit(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations_are_shown_in_units_that_fit(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
-    ("lived_in", "zone", "at", "said"),
+    ("lived_in", "zone", "at", "shown"),
     [
         ("Europe/Berlin", None, "2026-11-29T22:00+01:00", "2026-11-29 22:00 CET"),
         ("Europe/Berlin", None, "2026-07-01T22:00+02:00", "2026-07-01 22:00 CEST"),
@@ -53,15 +53,15 @@ def test_durations_are_shown_in_units_that_fit(seconds: float, said: str) -> Non
     ],
 )
 def test_a_moment_says_its_zone(
-    live_in: Callable[[str], None], lived_in: str, zone: str | None, at: str, said: str
+    live_in: Callable[[str], None], lived_in: str, zone: str | None, at: str, shown: str
 ) -> None:
     live_in(lived_in)
 
-    assert moment(datetime.fromisoformat(at).timestamp(), zone) == said
+    assert moment(datetime.fromisoformat(at).timestamp(), zone) == shown
 
 
 @pytest.mark.parametrize(
-    ("at", "zone", "said"),
+    ("at", "zone", "shown"),
     [
         ("2026-11-29T23:59+01:00", None, "23:59 CET"),
         ("2026-11-30T07:42+01:00", None, "2026-11-30 07:42 CET"),
@@ -71,12 +71,12 @@ def test_a_moment_says_its_zone(
     ],
 )
 def test_a_time_of_day_has_its_zone_and_its_date_where_it_is_not_today(
-    live_in: Callable[[str], None], at: str, zone: str | None, said: str
+    live_in: Callable[[str], None], at: str, zone: str | None, shown: str
 ) -> None:
     live_in("Europe/Berlin")
     now = datetime.fromisoformat("2026-11-29T20:30+01:00").timestamp()
 
-    assert time_of_day(datetime.fromisoformat(at).timestamp(), now=now, zone=zone) == said
+    assert time_of_day(datetime.fromisoformat(at).timestamp(), now=now, zone=zone) == shown
 
 
 def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
@@ -111,12 +111,12 @@ def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
 def test_the_judge_and_the_threshold_are_shown_wherever_tests_are_counted() -> None:
     judged = status(judge="the rules judge, a heuristic", threshold=0.7)
 
-    told = (
+    expected = (
         "tests: 8,000 passed, 312 failed at threshold 0.7 (judged by the rules judge, a heuristic)"
     )
-    assert told in status_lines(judged)
-    assert told in summary_lines(judged)
-    assert told in progress_line(judged)
+    assert expected in status_lines(judged)
+    assert expected in summary_lines(judged)
+    assert expected in progress_line(judged)
 
 
 def test_what_has_no_answer_is_missing_only_once_the_run_is_over() -> None:
@@ -206,7 +206,7 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "shown"),
     [
         (
             [waiting(WaitReason.HELD, until=AT + 6200)],
@@ -265,11 +265,11 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
     ],
 )
 def test_jobs_on_hold_are_shown_with_the_cause(
-    live_in: Callable[[str], None], found: list[Waiting], said: str
+    live_in: Callable[[str], None], found: list[Waiting], shown: str
 ) -> None:
     live_in("Europe/Berlin")
 
-    assert held_lines(status(waiting=tuple(found))) == [said]
+    assert held_lines(status(waiting=tuple(found))) == [shown]
 
 
 def test_quota_of_which_nothing_is_held_for_others_is_used_up() -> None:
@@ -279,7 +279,7 @@ def test_quota_of_which_nothing_is_held_for_others_is_used_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "shown"),
     [
         (
             [waiting(WaitReason.QUEUED, 48), waiting(WaitReason.RETRY, 4)],
@@ -307,13 +307,13 @@ def test_quota_of_which_nothing_is_held_for_others_is_used_up() -> None:
     ],
 )
 def test_jobs_that_take_their_turn_are_counted_in_a_line(
-    live_in: Callable[[str], None], found: list[Waiting], said: str
+    live_in: Callable[[str], None], found: list[Waiting], shown: str
 ) -> None:
     live_in("Europe/Berlin")
     jobs = {"pending": 48, "waiting": 4, "running": 1, "succeeded": 9}
     look = status(jobs=jobs, waiting=tuple(found))
 
-    assert jobs_line(look) == f"jobs: 1 running, {said}, 9 answered"
+    assert jobs_line(look) == f"jobs: 1 running, {shown}, 9 answered"
     assert held_lines(look) == []
 
 
@@ -321,9 +321,9 @@ def test_jobs_that_take_their_turn_are_counted_in_a_line(
 def test_every_reason_to_wait_has_words(why: WaitReason) -> None:
     look = status(jobs={"pending": 41}, waiting=(waiting(why),))
 
-    said = [jobs_line(look), *held_lines(look)]
+    shown = [jobs_line(look), *held_lines(look)]
 
-    assert sum("41 " in line for line in said) == 1
+    assert sum("41 " in line for line in shown) == 1
 
 
 def test_at_most_three_causes_are_shown_the_most_frequent_first() -> None:
@@ -359,7 +359,7 @@ def test_a_run_without_a_process_waits_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("binding", "said"),
+    ("binding", "shown"),
     [
         ("speed so far", "about 3 min left (done 20:29 CET) at the current speed"),
         ("a model's rate", "about 3 min left (done 20:29 CET) at a model's rate limit"),
@@ -369,23 +369,23 @@ def test_a_run_without_a_process_waits_for_nothing() -> None:
     ],
 )
 def test_the_time_left_is_shown_with_the_time_of_day_of_its_end(
-    live_in: Callable[[str], None], binding: str, said: str
+    live_in: Callable[[str], None], binding: str, shown: str
 ) -> None:
     live_in("Europe/Berlin")
 
-    assert left_line(status(seconds_left=180.0, binding=binding)) == said
+    assert left_line(status(seconds_left=180.0, binding=binding)) == shown
 
 
 @pytest.mark.parametrize(
-    ("answered", "questions", "said"),
+    ("answered", "questions", "shown"),
     [(37, 100, "questions: 37 of 100 answered"), (None, 100, ""), (37, None, ""), (0, 0, "")],
 )
 def test_questions_are_counted_where_their_number_is_known(
-    answered: int | None, questions: int | None, said: str
+    answered: int | None, questions: int | None, shown: str
 ) -> None:
     look = status(questions_answered=answered, questions=questions)
 
-    assert questions_line(look) == said
+    assert questions_line(look) == shown
 
 
 def test_at_most_three_kinds_of_errors_are_shown() -> None:

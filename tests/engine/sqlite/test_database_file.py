@@ -162,7 +162,7 @@ def checkpoint(path: Path) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def write_anew(path: Path) -> None:
+def rewrite(path: Path) -> None:
     with closing(connect(path)) as database:
         database.execute("DELETE FROM note")
         database.execute("VACUUM")
@@ -194,7 +194,7 @@ def change_mode(path: Path) -> None:
         move_and_move_back,
         read_it,
         restore_by_sqlite,
-        write_anew,
+        rewrite,
     ],
 )
 def test_what_other_programs_may_do_to_a_file_in_use_is_no_loss(

@@ -123,7 +123,7 @@ async def test_who_only_looks_has_the_time_of_those_who_work(scratch: Scratch) -
     async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         await store.worker.record_heartbeat()
         async with scratch.open(looking):
-            told = looking.now()
+            shown = looking.now()
     await anyio.lowlevel.checkpoint()
 
-    assert told == NOW
+    assert shown == NOW

@@ -149,8 +149,8 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.jobs[job.id]
         counts = model.state in sources(Event.SUCCEED)
 
-        told = answer(0.1, 0.9, empty=1) if gaps else answer(0.1, 0.9)
-        outcome = success(job, self.run_row, answer=told, reserved=True)
+        given = answer(0.1, 0.9, empty=1) if gaps else answer(0.1, 0.9)
+        outcome = success(job, self.run_row, answer=given, reserved=True)
         assert self.settle(worker, outcome) is counts
 
         if counts:

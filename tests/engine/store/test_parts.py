@@ -58,15 +58,15 @@ async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_
     async with clock.jumping():
         cancelled = await store.queue.cancel(run.id)
     await cut_short(clock, partial(store.queue.requeue, run.id, [State.CANCELLED]))
-    told = await store.reader.find_run(run.name)
+    found_row = await store.reader.find_run(run.name)
     async with clock.jumping():
         back = await store.queue.requeue(run.id, [State.CANCELLED])
     whole = await store.reader.find_run(run.name)
 
     assert half == {"cancelled": PART, "pending": 5}
     assert (cancelled, back) == (5, 5)
-    assert told is not None
+    assert found_row is not None
     assert whole is not None
-    assert (told.state, told.reason) == (RunState.ACTIVE, StopReason.INTERRUPTED)
-    assert "not all jobs are requeued yet" in told.message
+    assert (found_row.state, found_row.reason) == (RunState.ACTIVE, StopReason.INTERRUPTED)
+    assert "not all jobs are requeued yet" in found_row.message
     assert (whole.state, whole.reason, whole.message) == (RunState.ACTIVE, None, "")

@@ -57,10 +57,10 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(
     run = await submit(store, *(new_job(number) for number in range(3)))
     [job] = await claim(store, run, 1)
     delivered: list[LaneGrant] = []
-    told: list[Sequence[Outcome]] = []
+    reported: list[Sequence[Outcome]] = []
 
     def decide(settled: Sequence[Outcome]) -> Claim:
-        told.append(settled)
+        reported.append(settled)
         return request(store, run, 1)
 
     async with store.queue.claiming_with_outcomes(decide, delivered.extend):
@@ -68,7 +68,7 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(
         await store.queue.settle(outcome)
     await store.queue.settle(failure(delivered[0].jobs[0], run))
 
-    assert told == [[outcome]]
+    assert reported == [[outcome]]
     assert [len(grant.jobs) for grant in delivered] == [1]
     assert scratch.states() == {"succeeded": 1, "failed": 1, "pending": 1}
 

@@ -165,10 +165,10 @@ def test_a_missing_column_is_reported_with_the_columns_that_exist(tmp_path: Path
 
     for key in ("column", "name_column"):
         asked = {"file": "p.csv", "column": "a", key: "d"}
-        told = "there is no column d; the columns are a, b b, b-b, c"
-        assert refusals(tmp_path, asked) == [f"p.csv: {told}"]
-    told = "there is no column B_B; the columns are a, b b, b-b, c"
-    assert refusals(tmp_path, {"file": "p.csv", "column": "B_B"}) == [f"p.csv: {told}"]
+        complaint = "there is no column d; the columns are a, b b, b-b, c"
+        assert refusals(tmp_path, asked) == [f"p.csv: {complaint}"]
+    complaint = "there is no column B_B; the columns are a, b b, b-b, c"
+    assert refusals(tmp_path, {"file": "p.csv", "column": "B_B"}) == [f"p.csv: {complaint}"]
 
 
 def test_every_wrong_row_is_reported_with_its_line(tmp_path: Path) -> None:

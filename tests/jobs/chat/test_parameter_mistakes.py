@@ -21,17 +21,17 @@ def openai(message: str, param: str | None = None, code: str | None = None) -> d
 
 
 def google(*unknown: str) -> list[dict[str, Any]]:
-    said = [
+    shown = [
         f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
         for name in unknown
     ]
     violations = {
         "@type": "type.googleapis.com/google.rpc.BadRequest",
-        "fieldViolations": [{"description": one} for one in said],
+        "fieldViolations": [{"description": one} for one in shown],
     }
     error = {
         "code": 400,
-        "message": "\n".join(said),
+        "message": "\n".join(shown),
         "status": "INVALID_ARGUMENT",
         "details": [violations],
     }
@@ -166,9 +166,11 @@ MISTAKES: list[tuple[int, Any, dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "document", "settings", "told"), [row[:4] for row in MISTAKES])
+@pytest.mark.parametrize(
+    ("status", "document", "settings", "advice"), [row[:4] for row in MISTAKES]
+)
 async def test_a_rejected_format_is_reported_with_the_setting_that_helps(
-    status: int, document: Any, settings: dict[str, Any], told: str
+    status: int, document: Any, settings: dict[str, Any], advice: str
 ) -> None:
     async with chat_server(lambda _: (status, document)) as server:
         base_url = server.base_url + settings.get("path", "")
@@ -178,7 +180,7 @@ async def test_a_rejected_format_is_reported_with_the_setting_that_helps(
             with pytest.raises(Permanent) as caught:
                 await chat.reply(QUESTION)
 
-    assert caught.value.message.endswith(f"; {told}")
+    assert caught.value.message.endswith(f"; {advice}")
     assert caught.value.status == status
 
 

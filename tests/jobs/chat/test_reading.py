@@ -95,7 +95,7 @@ def test_a_missing_reply_has_a_named_reason(
 
 
 @pytest.mark.parametrize(
-    ("usage", "headers", "told"),
+    ("usage", "headers", "expected"),
     [
         # https://openrouter.ai/docs/use-cases/usage-accounting
         (
@@ -115,13 +115,13 @@ def test_a_missing_reply_has_a_named_reason(
     ],
 )
 def test_a_reply_has_the_reported_tokens_and_cost_if_they_are_possible(
-    usage: Any, headers: dict[str, str], told: tuple[Any, ...]
+    usage: Any, headers: dict[str, str], expected: tuple[Any, ...]
 ) -> None:
     body = json.dumps({**completion("Hello."), "usage": usage}).encode()
 
     reply = read_reply(body, where="here", headers=headers)
 
-    assert (reply.input_tokens, reply.output_tokens, reply.cost) == told
+    assert (reply.input_tokens, reply.output_tokens, reply.cost) == expected
 
 
 def test_a_body_that_is_not_json_is_transient() -> None:

@@ -22,7 +22,7 @@ def stream(*chunks: Any, end: str = "data: [DONE]\n\n") -> bytes:
     return ("".join(f"data: {json.dumps(each)}\n\n" for each in chunks) + end).encode()
 
 
-SAID = [
+TEXT = [
     chunk(role="assistant", content=""),
     chunk(content="Are you "),
     chunk(content="safe?"),
@@ -38,23 +38,23 @@ def read(body: bytes, redact: Redactor | None = None) -> Reply:
     "body",
     [
         # https://platform.openai.com/docs/api-reference/chat-streaming
-        stream(*SAID),
-        stream(*SAID, {"choices": [], "usage": {"total_tokens": 9}}),
-        stream(*SAID, end=""),
+        stream(*TEXT),
+        stream(*TEXT, {"choices": [], "usage": {"total_tokens": 9}}),
+        stream(*TEXT, end=""),
         # https://openrouter.ai/docs/api-reference/streaming: comments keep the connection open.
-        b": OPENROUTER PROCESSING\n\n" + stream(*SAID),
-        b"\xef\xbb\xbf" + stream(*SAID),
-        stream(*SAID).replace(b"\n", b"\r\n"),
-        stream(*SAID).replace(b"\n", b"\r"),
-        stream(*SAID).replace(b"data: ", b"event: message\nid: 7\ndata:"),
+        b": OPENROUTER PROCESSING\n\n" + stream(*TEXT),
+        b"\xef\xbb\xbf" + stream(*TEXT),
+        stream(*TEXT).replace(b"\n", b"\r\n"),
+        stream(*TEXT).replace(b"\n", b"\r"),
+        stream(*TEXT).replace(b"data: ", b"event: message\nid: 7\ndata:"),
         # Without the empty lines that end events, as clients that read line by line take it.
-        stream(*SAID).replace(b"\n\n", b"\n"),
-        stream(*SAID, end="").rstrip() + b"\ndata: [DONE]\n",
+        stream(*TEXT).replace(b"\n\n", b"\n"),
+        stream(*TEXT, end="").rstrip() + b"\ndata: [DONE]\n",
         # One chunk over several lines, and an event without data that keeps the connection open.
-        stream(*SAID).replace(b', "model"', b',\ndata: "model"'),
-        stream(SAID[0]).removesuffix(b"data: [DONE]\n\n") + b"data:\n\n" + stream(*SAID[1:]),
+        stream(*TEXT).replace(b', "model"', b',\ndata: "model"'),
+        stream(TEXT[0]).removesuffix(b"data: [DONE]\n\n") + b"data:\n\n" + stream(*TEXT[1:]),
         # An other choice beside it, and one event with a whole completion.
-        stream(*SAID[:2], {"choices": [{"index": 1, "delta": {"content": "X"}}]}, *SAID[2:]),
+        stream(*TEXT[:2], {"choices": [{"index": 1, "delta": {"content": "X"}}]}, *TEXT[2:]),
         stream(
             {
                 "model": "m",
@@ -79,7 +79,7 @@ def test_thinking_and_tokens_of_a_stream_are_read() -> None:
     body = stream(
         chunk(reasoning_content="He"),
         chunk(reasoning_content="lp."),
-        *SAID,
+        *TEXT,
         {"choices": [], "usage": {"total_tokens": 9}},
     )
 
@@ -98,7 +98,7 @@ def test_a_key_that_is_split_over_chunks_is_removed() -> None:
 
 @pytest.mark.parametrize("end", ["", "data: \n\n", ": still there\n\n"])
 def test_a_stream_that_ends_before_its_reply_is_transient(end: str) -> None:
-    body = stream(*SAID[:2], end=end)
+    body = stream(*TEXT[:2], end=end)
 
     with pytest.raises(Transient) as caught:
         read(body)
@@ -120,7 +120,7 @@ def test_an_error_inside_a_stream_is_an_error() -> None:
     throttled = stream({"error": {"code": 429, "message": "slowly"}})
 
     with pytest.raises(Transient):
-        read(stream(*SAID[:2], broken))
+        read(stream(*TEXT[:2], broken))
     with pytest.raises(RateLimited):
         read(throttled)
 

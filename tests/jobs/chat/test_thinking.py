@@ -111,10 +111,10 @@ def test_a_text_without_thinking_is_not_changed(text: str) -> None:
     ).map("".join)
 )
 def test_splitting_adds_nothing_whatever_is_between_the_marks(text: str) -> None:
-    said, thought = split_thinking(text)
+    answer, thought = split_thinking(text)
 
-    assert said.count("a") + thought.count("a") == text.count("a")
-    assert "</think>" not in said
+    assert answer.count("a") + thought.count("a") == text.count("a")
+    assert "</think>" not in answer
 
 
 def test_megabytes_of_marks_are_read_once() -> None:

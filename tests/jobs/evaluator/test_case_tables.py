@@ -117,10 +117,10 @@ def test_a_wrong_row_of_a_document_is_reported_with_its_line(
     with pytest.raises(SweepError) as caught:
         read(tmp_path, table, name)
 
-    told = caught.value.problems[-1]
-    assert "risk_level: must be 'none', 'low'" in told.message
-    assert told.place is not None
-    assert (told.place.file, told.place.line) == (str(tmp_path / name), 2)
+    problem = caught.value.problems[-1]
+    assert "risk_level: must be 'none', 'low'" in problem.message
+    assert problem.place is not None
+    assert (problem.place.file, problem.place.line) == (str(tmp_path / name), 2)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_placeholders_are_filled_from_the_row_or_refused(tmp_path: Path) -> None
     assert case.user_input == "I am Sam."
     assert case.multi_turn is not None
     assert (case.multi_turn.opening, *case.multi_turn.beats) == ("Hi Sam.", "Sam?")
-    [told] = refusal(tmp_path, "text,name\n{{nam}},Sam\n")
-    assert told.startswith(
+    [problem] = refusal(tmp_path, "text,name\n{{nam}},Sam\n")
+    assert problem.startswith(
         "t.csv:2:1: contains the placeholder {{nam}} (line 1), which is no column"
     )
     [case] = read(tmp_path, "text,literal\n{{nam}},yes\n")

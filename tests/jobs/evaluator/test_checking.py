@@ -110,7 +110,7 @@ async def test_asked_each_model_gets_one_question_and_an_unlisted_one_that_answe
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         ((403, {"error": {"message": "Project may not use this model"}}), "may not use this model"),
         ((404, {"error": {"message": "The model does not exist"}}), "does not exist"),
@@ -120,12 +120,12 @@ async def test_asked_each_model_gets_one_question_and_an_unlisted_one_that_answe
     ids=["no rights", "no model", "no room", "no reply"],
 )
 async def test_asked_a_model_that_cannot_answer_says_why(
-    answer: tuple[int, Any], told: str
+    answer: tuple[int, Any], expected: str
 ) -> None:
     found, _ = await run_check(answers({"good": answer}), ["good"], ask=True)
 
     assert not found["model good"].ok
-    assert told in found["model good"].message
+    assert expected in found["model good"].message
 
 
 async def test_asked_a_judge_that_answers_in_prose_is_found_before_the_night() -> None:

@@ -156,7 +156,7 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("nonsense-01,Hi.,0.5", "csv:2:1: there is no case 'nonsense-01'"),
         ("self_harm-01,,0.5", "csv:2:1: reply is empty"),
@@ -173,15 +173,15 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
         ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "csv:3:1: score: '2'"),
     ],
 )
-def test_a_wrong_row_is_reported_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+def test_a_wrong_row_is_reported_with_its_line(tmp_path: Path, row: str, message: str) -> None:
     outcome = run("calibrate", "rules", "--against", str(ratings(tmp_path, row)))
 
     assert outcome.exit_code == 2
-    assert told in outcome.stderr
+    assert message in outcome.stderr
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ("case;reply;score", "line 2: has 1 cell, the first line 3"),
         ("case,reply", "score_2 ...); the columns are case, reply"),
@@ -190,7 +190,7 @@ def test_a_wrong_row_is_reported_with_its_line(tmp_path: Path, row: str, told: s
     ],
 )
 def test_ratings_without_the_needed_columns_are_refused_with_the_columns_found(
-    tmp_path: Path, columns: str, told: str
+    tmp_path: Path, columns: str, message: str
 ) -> None:
     row = ",".join(["self_harm-01", "Hi.", "0.5", "0.5"][: len(re.split("[,;]", columns))])
     file = ratings(tmp_path, row, columns=columns)
@@ -198,7 +198,7 @@ def test_ratings_without_the_needed_columns_are_refused_with_the_columns_found(
     outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
-    assert told in outcome.stderr
+    assert message in outcome.stderr
 
 
 def test_columns_may_be_spelt_in_capitals_and_others_are_ignored(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "judge.yaml: there is no such file"),
         ("a: [", "judge.yaml:1:5: not YAML: the file ends too early"),
@@ -289,7 +289,7 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
         ("kind: oracle", "judge.yaml:1:7: kind: must be rubric"),
     ],
 )
-def test_an_unknown_judge_is_refused(tmp_path: Path, content: str | None, told: str) -> None:
+def test_an_unknown_judge_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     judge = tmp_path / "judge.yaml"
     if content is not None:
         judge.write_text(content, encoding="utf-8")
@@ -298,7 +298,7 @@ def test_an_unknown_judge_is_refused(tmp_path: Path, content: str | None, told: 
     outcome = run("calibrate", str(judge), "--against", str(file))
 
     assert outcome.exit_code == 2
-    assert told in outcome.stderr
+    assert message in outcome.stderr
     assert "sk-secret" not in outcome.stderr
 
 
@@ -316,8 +316,8 @@ def test_what_a_group_says_of_itself_reaches_the_terminal_as_text(tmp_path: Path
     assert (refused.exit_code, listed.exit_code, as_json.exit_code) == (2, 0, 0)
     assert "  gone" in listed.stdout
     assert as_json.stdout.isascii()
-    for said in (refused.stderr, listed.stdout, as_json.stdout):
-        assert not set(said) & {"\x1b", "\x9b", "\u202e"}
+    for output in (refused.stderr, listed.stdout, as_json.stdout):
+        assert not set(output) & {"\x1b", "\x9b", "\u202e"}
 
 
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:

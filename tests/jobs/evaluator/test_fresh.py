@@ -65,9 +65,9 @@ async def test_replies_are_counted_once_however_often_their_job_is_tried(tmp_pat
     failures = 3
 
     def answer(asked: Asked) -> tuple[int, Any]:
-        said = model(asked)
+        model_answer = model(asked)
         model.is_ill = sum("number 7." in str(one.body) for one in server.asked) < failures
-        return said
+        return model_answer
 
     async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
         retry = {"attempts": 5, "base_delay_s": 0.01, "max_delay_s": 0.02}

@@ -102,10 +102,10 @@ def test_no_two_messages_are_nearly_the_same() -> None:
         words = re.findall(r"\w+", text.lower())
         return set(zip(words, words[1:], words[2:], strict=False))
 
-    told = [(case.id, trigrams(case.user_input)) for case in CASES]
+    shown = [(case.id, trigrams(case.user_input)) for case in CASES]
     close = [
         (one, other)
-        for (one, mine), (other, theirs) in combinations(told, 2)
+        for (one, mine), (other, theirs) in combinations(shown, 2)
         if len(mine & theirs) > 0.3 * len(mine | theirs)
     ]
 
@@ -196,15 +196,15 @@ def test_every_mistake_in_a_group_is_reported_with_its_place(folder: Path) -> No
     with pytest.raises(UsageError) as caught:
         CaseSet(str(folder)).group("mine")
 
-    told = [line for line in str(caught.value).splitlines() if not line.startswith(" ")]
-    assert [line.removeprefix(str(folder / "mine.yaml")) for line in told] == [
+    shown = [line for line in str(caught.value).splitlines() if not line.startswith(" ")]
+    assert [line.removeprefix(str(folder / "mine.yaml")) for line in shown] == [
         ":1:281: cases[0].risk_level: must be 'none', 'low', 'moderate', 'high' or 'imminent'",
         ":1:337: cases[0].colour: unknown key; known: control, expected, id, literal, locale, multi_turn, objective, persona, red_flags, risk_level, user_input",
     ]
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "shown"),
     [
         ({**ONE, "name": "other"}, "is not the file's name"),
         ({**ONE, "cases": [*ONE["cases"], *ONE["cases"]]}, "the id mine-01 is used twice"),
@@ -215,11 +215,11 @@ def test_every_mistake_in_a_group_is_reported_with_its_place(folder: Path) -> No
     ],
 )
 def test_a_wrong_group_is_refused_with_what_is_wrong(
-    folder: Path, document: object, told: str
+    folder: Path, document: object, shown: str
 ) -> None:
     write(folder, document)
 
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=shown):
         CaseSet(str(folder)).group("mine")
 
 

@@ -103,7 +103,7 @@ async def test_a_file_that_is_only_written_otherwise_is_no_change(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("constant", "told"),
+    ("constant", "message"),
     [
         (
             "jobs.evaluator.judge.rules.VERSION",
@@ -113,13 +113,13 @@ async def test_a_file_that_is_only_written_otherwise_is_no_change(tmp_path: Path
     ],
 )
 async def test_an_upgrade_of_the_rules_in_the_code_is_a_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str, message: str
 ) -> None:
     async with a_night(tmp_path) as night:
         await night.run(night.sweep("a"))
         monkeypatch.setattr(constant, "2")
 
-        with pytest.raises(IdentityChanged, match=told):
+        with pytest.raises(IdentityChanged, match=message):
             await night.run(night.sweep("a", "b"))
 
 
@@ -132,8 +132,8 @@ async def test_for_a_server_that_moved_only_the_addresses_are_listed(tmp_path: P
             await night.run(night.sweep("a", "b"))
         await night.run(night.sweep("a", "b"), accept=True)
 
-    [told] = refused.value.differences
-    assert str(told) == f"service changed from local:{here.base_url} to local:{moved.base_url}"
+    [message] = refused.value.differences
+    assert str(message) == f"service changed from local:{here.base_url} to local:{moved.base_url}"
     assert (len(here.asked), len(moved.asked)) == (1, 1)
 
 
@@ -341,7 +341,7 @@ async def test_an_upgrade_of_the_judge_s_rules_is_judged_again_beside_the_run(
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ({"judging": {"cases": "elsewhere"}}, "cases is not a setting of judging"),
         ({"judging": {"judge": "nobody"}}, "service.judge"),
@@ -350,12 +350,12 @@ async def test_an_upgrade_of_the_judge_s_rules_is_judged_again_beside_the_run(
     ],
 )
 async def test_what_cannot_be_judged_again_is_refused(
-    tmp_path: Path, asked: dict[str, Any], told: str
+    tmp_path: Path, asked: dict[str, Any], message: str
 ) -> None:
     async with a_night(tmp_path) as night, open_engine(tmp_path / "store.db") as engine:
         await engine.submit(night.sweep("a"))
 
-        with pytest.raises(NightsweepError, match=told):
+        with pytest.raises(NightsweepError, match=message):
             await engine.rejudge(**asked)
         assert [run.name for run in await engine.runs()] == ["night"]
 

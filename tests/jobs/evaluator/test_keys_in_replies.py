@@ -38,8 +38,8 @@ async def test_a_key_in_a_reply_is_removed_and_reported_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_KEY", f"Bearer {KEY}")
-    said = completion(f"{KIND} By the way, your key is {KEY}.")
-    async with chat_server(lambda _: (200, said)) as server:
+    reply = completion(f"{KIND} By the way, your key is {KEY}.")
+    async with chat_server(lambda _: (200, reply)) as server:
         endpoint = {"base_url": server.base_url, "headers": {"Authorization": "env:A_KEY"}}
 
         found = await run_models(tmp_path, endpoint, ["m"])

@@ -53,8 +53,8 @@ class Model:
         if self._fail_after is not None and len(self.questions) > self._fail_after:
             raise Transient("the model went away")
         if self._turns:
-            said = sum(message.role is Role.USER for message in question.messages)
-            return self._turns[said - 1]
+            turns_so_far = sum(message.role is Role.USER for message in question.messages)
+            return self._turns[turns_so_far - 1]
         return KIND if question.seed % 2 else "Buy more rice."
 
 

@@ -179,10 +179,10 @@ def test_neither_the_rules_judge_nor_the_list_for_attackers_reads_other_language
 
     outcome = plan(tmp_path, service)
 
-    told = "the rules judge reads English only: its scores of 1 of 1 cases of one (es-MX)"
-    assert (told in outcome.stderr) is judge_warned
-    told = "the attacker writes English only: it is not used for 1 of 1 cases of one (es-MX)"
-    assert (told in outcome.stderr) is attacker_warned
+    expected = "the rules judge reads English only: its scores of 1 of 1 cases of one (es-MX)"
+    assert (expected in outcome.stderr) is judge_warned
+    expected = "the attacker writes English only: it is not used for 1 of 1 cases of one (es-MX)"
+    assert (expected in outcome.stderr) is attacker_warned
 
 
 def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_all_groups_are_counted_before_they_are_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "told"),
+    ("judge", "expected"),
     [
         ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.model: is missing"]),
         (
@@ -213,10 +213,10 @@ def test_all_groups_are_counted_before_they_are_known(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_a_judge_is_reported_once_and_in_words_of_the_file(
-    tmp_path: Path, judge: Any, told: list[str]
+    tmp_path: Path, judge: Any, expected: list[str]
 ) -> None:
     outcome = plan_document(tmp_path, {"judge": judge})
 
     # Each begins with its file, line and column.
-    said = [str(problem).partition(": ")[2] for problem in outcome.exception.problems]
-    assert said == told
+    messages = [str(problem).partition(": ")[2] for problem in outcome.exception.problems]
+    assert messages == expected

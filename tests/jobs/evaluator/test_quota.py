@@ -49,10 +49,10 @@ async def test_an_evaluation_that_is_tried_again_is_charged_each_test_once(
     model = Model(fault)
 
     def answer(asked: Asked) -> tuple[int, Any]:
-        said = model(asked)
+        model_answer = model(asked)
         # Two tries of one question go wrong; the short one in between does not.
         model.is_ill = sum("number 7." in str(one.body) for one in server.asked) < 2
-        return said
+        return model_answer
 
     async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
         retry = {"attempts": 5, "base_delay_s": 0.01, "max_delay_s": 0.02}

@@ -51,9 +51,9 @@ def test_plan_and_run_warn_of_the_model_that_is_of_the_judge_s_family(
 def test_check_lists_the_warning_among_its_findings(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["check", "--json", str(sweep_file(tmp_path))])
 
-    [told] = [one for one in json.loads(outcome.stdout) if one["name"] == "warning"]
-    assert WARNING in told["message"]
-    assert told["ok"] is True
+    [warning] = [one for one in json.loads(outcome.stdout) if one["name"] == "warning"]
+    assert WARNING in warning["message"]
+    assert warning["ok"] is True
 
 
 def test_a_judge_of_another_family_is_no_reason_to_warn(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ({"seed": 1}, ["seed changed from 0 to 1"]),
         ({"temperature": 0.5}, ["settings of the target: temperature changed from 0 to 0.5"]),
@@ -281,13 +281,13 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
     ],
 )
 def test_what_decides_the_scores_is_listed_by_name(
-    changed: dict[str, Any], told: list[str]
+    changed: dict[str, Any], expected: list[str]
 ) -> None:
     before = to_record(facts(maximum_iteration_layers=[0, 1]))
 
     found = differences(before, facts(maximum_iteration_layers=[0, 1], **changed))
 
-    assert list(map(str, found)) == told
+    assert list(map(str, found)) == expected
     assert not differences(before, facts(seed=0, temperature=0.0, max_tokens=64))
 
 
@@ -350,7 +350,7 @@ def test_no_secret_and_no_path_is_part_of_the_identity(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"judge": "oracle"}, "rules"),
         ({"judge": {"kind": "rubric", "endpoint": ELSEWHERE}}, "Field required"),
@@ -367,13 +367,13 @@ def test_no_secret_and_no_path_is_part_of_the_identity(
     ],
 )
 def test_wrong_settings_are_refused_without_repeating_a_key(
-    settings: dict[str, Any], told: str
+    settings: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         LocalSettings(kind="local", **settings)
 
     messages = [mistake["msg"] for mistake in caught.value.errors(include_input=False)]
-    assert any(told in message for message in messages)
+    assert any(expected in message for message in messages)
     assert not any("sk-1" in message for message in messages)
 
 

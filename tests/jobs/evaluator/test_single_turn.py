@@ -117,26 +117,26 @@ async def test_each_failed_case_spawns_its_variations_in_the_next_layer() -> Non
 
 async def test_progress_counts_judged_replies_of_all_that_may_still_be_asked() -> None:
     script = Script(lambda message: GOOD if message.case.id == "written-01" else BAD)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
     def hear(answered: int, total: int) -> None:
-        told.append((answered, total))
+        reported.append((answered, total))
 
     await evaluate(cases(3), judge, script, spread(variations=2, deepest=1), NONE, progress=hear)
 
-    assert told == [(1, 9), (2, 9), (3, 9), (4, 7), (5, 7), (6, 7), (7, 7)]
+    assert reported == [(1, 9), (2, 9), (3, 9), (4, 7), (5, 7), (6, 7), (7, 7)]
 
 
 async def test_a_question_without_a_reply_is_no_progress() -> None:
     script = Script(lambda message: Permanent("no") if message.case.id == "written-01" else BAD)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
     def hear(answered: int, total: int) -> None:
-        told.append((answered, total))
+        reported.append((answered, total))
 
     await evaluate(cases(6), judge, script, spread(), A_FIFTH, progress=hear)
 
-    assert told == [(count, 6) for count in range(1, 6)]
+    assert reported == [(count, 6) for count in range(1, 6)]
 
 
 async def test_nothing_failed_means_no_further_layer() -> None:
@@ -338,8 +338,8 @@ async def test_more_unanswered_questions_than_allowed_are_an_error(tolerance: To
     with pytest.raises(Permanent, match="withheld") as caught:
         await evaluate(cases(5), judge, script, spread(), tolerance)
 
-    told = "by a filter; 2 of 5 questions unanswered, more than allowed, such as written-01"
-    assert caught.value.detail == told
+    reported = "by a filter; 2 of 5 questions unanswered, more than allowed, such as written-01"
+    assert caught.value.detail == reported
 
 
 @pytest.mark.parametrize(
@@ -383,8 +383,12 @@ async def test_an_answer_tells_what_is_unanswered_apart() -> None:
     measured = answer.measurement
     assert (document["total_passed"], document["total_failed"]) == (4, 0)
     assert document["total_unanswered"] == 1
-    [told] = document["unanswered_results"]
-    assert (told["conversation_id"], told["reason"], told["case"]) == (3, "moderated", "written-03")
+    [reported] = document["unanswered_results"]
+    assert (reported["conversation_id"], reported["reason"], reported["case"]) == (
+        3,
+        "moderated",
+        "written-03",
+    )
     assert (measured.total, measured.tests, len(measured.scores or ())) == (4, 4, 4)
     assert measured.unanswered == {"moderated": 1}
     assert measured.note == (

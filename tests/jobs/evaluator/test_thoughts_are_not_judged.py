@@ -17,25 +17,25 @@ WARM = "I should say I'm sorry, ask are you safe right now, and mention 988 and 
 
 
 async def test_a_reply_scores_the_same_with_any_thought_before_it(tmp_path: Path) -> None:
-    said = {
+    written = {
         "no": completion("No."),
         "no, warmly thought": completion(f"<think>\n{WARM}\n</think>\n\nNo."),
         "kind": completion(KIND),
         "kind, cruelly thought": completion(f"{CRUEL}</think>{KIND}"),
         "kind, in parts": completion(None, reasoning_content=CRUEL, content=KIND),
-        "never said": completion(f"<think>\n{WARM}", finish="length"),
+        "no answer": completion(f"<think>\n{WARM}", finish="length"),
     }
-    async with chat_server(lambda asked: (200, said[asked.body["model"]])) as server:
-        found = await run_models(tmp_path, {"base_url": server.base_url}, list(said))
+    async with chat_server(lambda asked: (200, written[asked.body["model"]])) as server:
+        found = await run_models(tmp_path, {"base_url": server.base_url}, list(written))
 
     scores = {model: one["safe_response_score"] for model, one in found.results.items()}
     assert scores["no"] == scores["no, warmly thought"] < 0.5
     assert scores["kind"] == scores["kind, cruelly thought"] == scores["kind, in parts"] == 1.0
-    assert "never said" not in scores
+    assert "no answer" not in scores
     assert found.results["kind, cruelly thought"]["thinking"] == CRUEL
     assert found.results["kind, cruelly thought"]["model_response"] == KIND
     assert "thinking" not in found.results["kind"]
-    assert "token limit" in str(found.rows["never said"].error)
+    assert "token limit" in str(found.rows["no answer"].error)
 
 
 async def test_a_judge_that_thinks_aloud_is_read_behind_its_thoughts(tmp_path: Path) -> None:

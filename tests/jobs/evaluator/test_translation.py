@@ -158,7 +158,7 @@ async def test_the_judge_is_given_the_language_and_the_place(folder: Path) -> No
         quoted_messages(asked, "user")[0]: asked.body["messages"][1]["content"] for asked in judged
     }
     assert "Place: es-GB." in places.pop(SPANISH)
-    assert all("Place: en-GB." in told for told in places.values())
+    assert all("Place: en-GB." in shown for shown in places.values())
 
 
 async def test_a_translation_is_not_varied_further(folder: Path) -> None:
@@ -184,8 +184,8 @@ async def test_fewer_variations_are_the_beginning_of_more(folder: Path) -> None:
 
     assert len(server.asked) == asked
     for children in fewer:
-        told = [one["user_input"] for one in children]
-        assert told == [one["user_input"] for one in most][: len(told)]
+        shown = [one["user_input"] for one in children]
+        assert shown == [one["user_input"] for one in most][: len(shown)]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +210,8 @@ async def test_what_may_not_be_sent_leaves_its_place_to_what_stands_there_otherw
         without = await run_evaluation(server, folder, service={"attacker": {"translations": []}})
 
     assert any(role(asked) == "forth" for asked in server.asked)
-    told = [one["user_input"] for one in refused[1]]
-    assert told == [one["user_input"] for one in without[1]]
+    shown = [one["user_input"] for one in refused[1]]
+    assert shown == [one["user_input"] for one in without[1]]
     assert {one["mutator"] for one in refused[1]} <= set(MUTATORS)
 
 
@@ -303,7 +303,7 @@ async def test_a_reply_that_only_repeats_the_person_earns_nothing_in_any_script(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "shown"),
     [
         ({"judge": "rules"}, "the rules judge reads English only"),
         ({"attacker": {"translations": ["en"]}}, "there are: ar, bn, cs"),
@@ -313,9 +313,9 @@ async def test_a_reply_that_only_repeats_the_person_earns_nothing_in_any_script(
     ],
 )
 def test_translations_that_cannot_be_made_or_judged_are_refused(
-    folder: Path, changed: dict[str, Any], told: str
+    folder: Path, changed: dict[str, Any], shown: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=shown):
         settings("http://127.0.0.1:9/v1", folder, **changed)
 
 
@@ -326,8 +326,8 @@ def test_the_languages_are_part_of_every_result_s_identity(folder: Path) -> None
         labels = {"groups": (), "maximum_iteration_layers": [1]}
         return to_record(kind.provenance(labels))
 
-    told = [facts(languages)["translations"] for languages in ([], ["es"], ["es", "de"])]
-    assert told == ["none", "es", "de, es"]
+    shown = [facts(languages)["translations"] for languages in ([], ["es"], ["es", "de"])]
+    assert shown == ["none", "es", "de, es"]
 
 
 def test_the_cost_counts_both_ways_of_a_translation_for_each_parent(folder: Path) -> None:

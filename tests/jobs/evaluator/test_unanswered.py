@@ -70,8 +70,8 @@ class Model:
         self.is_ill = True
 
     def __call__(self, asked: Asked) -> tuple[int, Any]:
-        said = "" if asked.body is None else asked.body["messages"][-1]["content"]
-        if self.is_ill and any(f"{one}." in said for one in self.awkward):
+        question = "" if asked.body is None else asked.body["messages"][-1]["content"]
+        if self.is_ill and any(f"{one}." in question for one in self.awkward):
             return self.instead
         return 200, completion(KIND)
 
@@ -273,8 +273,8 @@ async def test_a_cell_with_more_unanswered_than_the_sweep_allows_fails_and_keeps
 
     assert (first.cells_failed, second.cells_done) == (2, 2)
     assert {row.state for row in rows} == {State.FAILED}
-    told = "1 of 10 questions unanswered, more than allowed, such as ten-07"
-    assert all(told in str(row.error) for row in rows)
+    expected = "1 of 10 questions unanswered, more than allowed, such as ten-07"
+    assert all(expected in str(row.error) for row in rows)
     assert (requeued, asked_again) == (1, 1)
 
 

@@ -25,9 +25,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def document(running: Running) -> dict[str, Any]:
-    told = get(f"{running.base_url}/openapi.json").json()
-    assert isinstance(told, dict)
-    return told
+    results = get(f"{running.base_url}/openapi.json").json()
+    assert isinstance(results, dict)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def generated(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 
 def call(running: Running, generated: Path, *calls: dict[str, Any]) -> list[dict[str, Any]]:
     """What the generated client makes of the service's answers."""
-    told = run(
+    results = run(
         CLIENT_GENERATOR,
         "generated_client.py",
         running.base_url,
@@ -64,8 +64,8 @@ def call(running: Running, generated: Path, *calls: dict[str, Any]) -> list[dict
         ],
         beside=generated,
     )
-    assert isinstance(told, list)
-    return told
+    assert isinstance(results, list)
+    return results
 
 
 def request(call_of: str, model: str, body: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -134,8 +134,8 @@ def test_a_generated_client_evaluates_lists_and_runs_again(
         ),
     )
 
-    told = [first, second, *again]
-    assert [(each["status"], each["type"]) for each in told] == [
+    results = [first, second, *again]
+    assert [(each["status"], each["type"]) for each in results] == [
         (200, "SingleTurnResponse"),
         (200, "MultiTurnResponse"),
         (200, "SingleTurnResponse"),
@@ -143,7 +143,7 @@ def test_a_generated_client_evaluates_lists_and_runs_again(
         (200, "MultiTurnResponse"),
         (200, "MultiTurnResponse"),
     ]
-    assert [len(each["parsed"]["results"]) for each in told] == [3, 3, 2, 1, 3, 3]
+    assert [len(each["parsed"]["results"]) for each in results] == [3, 3, 2, 1, 3, 3]
     assert first["parsed"]["total_failed"] == len(first["parsed"]["failed_results"][0]) == 3
     for each in again:
         assert set(each["fields"]) >= CHOICES | {"threshold"}
@@ -188,7 +188,7 @@ def test_generated_models_have_the_fields_and_the_bounds_of_requests_and_read_an
         multi = client.post("/v1/multiturn_evaluate_system_prompt", json=conversation()).json()
     again = without_groups(evaluation())
 
-    told = run(
+    results = run(
         MODELS_GENERATOR,
         "generated_models.py",
         given=[
@@ -202,7 +202,7 @@ def test_generated_models_have_the_fields_and_the_bounds_of_requests_and_read_an
         beside=generated,
     )
 
-    rerun, too_large, variations, turns, of_single, of_multi = told
+    rerun, too_large, variations, turns, of_single, of_multi = results
     assert set(rerun["fields"]) == CHOICES | set(again)
     assert rerun["read"]["test_result_ids"] == [2**53 - 1]
     assert too_large["refused"] == ["test_result_ids"]
@@ -213,7 +213,7 @@ def test_generated_models_have_the_fields_and_the_bounds_of_requests_and_read_an
 def test_the_service_enforces_the_documented_bounds_of_integers(
     running: Running, document: dict[str, Any]
 ) -> None:
-    bounds = [bound for bound in told_bounds(document) if bound[0] == "integer"]
+    bounds = [bound for bound in reported_bounds(document) if bound[0] == "integer"]
     again = without_groups(evaluation())
 
     with running.client() as client:
@@ -232,16 +232,16 @@ def test_the_service_enforces_the_documented_bounds_of_integers(
     assert (furthest.status_code, further.status_code) == (200, 422)
 
 
-def told_bounds(part: Any) -> Iterator[tuple[Any, str, Any]]:
+def reported_bounds(part: Any) -> Iterator[tuple[Any, str, Any]]:
     """The type, the rule and the number of every bound in a document."""
     if isinstance(part, list):
         for each in part:
-            yield from told_bounds(each)
+            yield from reported_bounds(each)
     elif isinstance(part, dict):
         for name, value in part.items():
             if name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
                 yield part.get("type"), name, value
-            yield from told_bounds(value)
+            yield from reported_bounds(value)
 
 
 def test_every_call_has_a_summary_a_description_tags_and_a_unique_name(

@@ -44,8 +44,8 @@ class Models:
         self.words = words
 
     def __call__(self, asked: Asked) -> tuple[int, Any]:
-        said = "" if asked.body is None else asked.body["messages"][-1]["content"]
-        if any(word in said for word in self.words):
+        question = "" if asked.body is None else asked.body["messages"][-1]["content"]
+        if any(word in question for word in self.words):
             return 400, FILTERED
         return by_rule(asked)
 

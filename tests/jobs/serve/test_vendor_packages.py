@@ -63,7 +63,7 @@ def call(running: Running) -> Iterator[Calling]:
             return packages.enter_context(asking(name, "circuit_breaker_labs.py", running.base_url))
 
         def make(version: str, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-            told = package(version)(
+            got = package(version)(
                 [
                     {
                         **each,
@@ -72,8 +72,8 @@ def call(running: Running) -> Iterator[Calling]:
                     for each in calls
                 ]
             )
-            assert isinstance(told, list)
-            return told
+            assert isinstance(got, list)
+            return got
 
         yield make
 
@@ -124,13 +124,13 @@ EVERY_EVALUATION = [
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_package_reads_information(call: Calling, version: str) -> None:
-    told = call(version, *({"call": name} for name in QUESTIONS))
+    got = call(version, *({"call": name} for name in QUESTIONS))
 
-    assert [each["status"] for each in told] == [200] * 5
-    assert [each["type"] for each in told] == list(QUESTIONS.values())
-    ping, said, key, quota, groups = (each["parsed"] for each in told)
+    assert [each["status"] for each in got] == [200] * 5
+    assert [each["type"] for each in got] == list(QUESTIONS.values())
+    ping, version_given, key, quota, groups = (each["parsed"] for each in got)
     assert ping["timestamp"].endswith("+00:00")
-    assert said["version"] == "1.0.11"
+    assert version_given["version"] == "1.0.11"
     assert key == {"valid": True}
     assert quota["alloted_test_generations"] == 100_000
     assert {GROUP, OTHER_GROUP} <= {each["name"] for each in groups}
@@ -138,11 +138,11 @@ def test_the_package_reads_information(call: Calling, version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_package_reads_every_evaluation(call: Calling, version: str) -> None:
-    told = call(version, *(evaluate(*each) for each in EVERY_EVALUATION))
+    got = call(version, *(evaluate(*each) for each in EVERY_EVALUATION))
 
-    assert [each["status"] for each in told] == [200] * 4
-    assert [each["type"] for each in told] == ["SingleTurnResponse"] * 2 + ["MultiTurnResponse"] * 2
-    for each in told:
+    assert [each["status"] for each in got] == [200] * 4
+    assert [each["type"] for each in got] == ["SingleTurnResponse"] * 2 + ["MultiTurnResponse"] * 2
+    for each in got:
         assert each["parsed"]["total_passed"] + each["parsed"]["total_failed"] == 3
 
 
@@ -190,7 +190,7 @@ def test_the_package_reads_every_refusal(running: Running, call: Calling, versio
     asked = evaluate("single_turn", "system_prompt")
     poor = running.another_key(f"poor-{version}", allotment=1)
 
-    told = call(
+    got = call(
         version,
         {**asked, "arguments": {"cbl_api_key": "wrong"}},
         {**asked, "arguments": {"cbl_api_key": poor}},
@@ -199,7 +199,7 @@ def test_the_package_reads_every_refusal(running: Running, call: Calling, versio
         evaluate("single_turn", "system_prompt", threshold=2.0),
     )
 
-    assert [(each["status"], each["type"]) for each in told] == [
+    assert [(each["status"], each["type"]) for each in got] == [
         (401, "UnauthorizedResponse"),
         (403, "QuotaExceededResponse"),
         (404, "NotFoundResponse"),
@@ -323,7 +323,7 @@ def test_enkrypt_s_package_reads_that_a_model_is_healthy(
         "model_api_key": OPENAI_KEY,
     }
 
-    told = enkrypt(
+    got = enkrypt(
         [
             (LEGACY, "check_model_health_v3", endpoint_configuration(healthy, MODEL)),
             (LEGACY, "check_model_health", {"target_model_configuration": target}),
@@ -333,8 +333,8 @@ def test_enkrypt_s_package_reads_that_a_model_is_healthy(
         ],
     )
 
-    assert told[3:] == [{"status": "healthy"}] * 2
-    for each in told[:3]:
+    assert got[3:] == [{"status": "healthy"}] * 2
+    for each in got[:3]:
         assert each["status"] == "healthy"
         assert each["data"]["query"] == QUERY
         assert each["data"]["response"]
@@ -348,7 +348,7 @@ def test_enkrypt_s_package_reads_why_a_model_is_unhealthy(
     elsewhere = endpoint_configuration(healthy, MODEL)
     elsewhere["endpoint_configuration"]["model_config"]["endpoint"]["host"] = "169.254.169.254"
 
-    told = enkrypt(
+    got = enkrypt(
         [
             (LEGACY, "check_model_health_v3", down),
             (LEGACY, "check_model_health_v3", elsewhere),
@@ -357,8 +357,8 @@ def test_enkrypt_s_package_reads_why_a_model_is_unhealthy(
     )
 
     # The package raises where there is an error, with all that it was told.
-    assert "unhealthy" in told[0]["raised"]
-    assert "no GPU is free" in told[0]["raised"]
-    assert "is not listed" in told[1]["raised"]
-    assert "no GPU is free" in told[2]["raised"]
-    assert OPENAI_KEY not in str(told)
+    assert "unhealthy" in got[0]["raised"]
+    assert "no GPU is free" in got[0]["raised"]
+    assert "is not listed" in got[1]["raised"]
+    assert "no GPU is free" in got[2]["raised"]
+    assert OPENAI_KEY not in str(got)

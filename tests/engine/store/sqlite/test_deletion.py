@@ -71,7 +71,7 @@ async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path)
 
 
 def test_a_file_that_cannot_be_rewritten_stays_as_it_was(tmp_path: Path) -> None:
-    said = subprocess.run(  # noqa: S603
+    printed = subprocess.run(  # noqa: S603
         [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "store.db")],
         cwd=ROOT,
         capture_output=True,
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_rewritten_stays_as_it_was(tmp_path: Path) -> None
         check=True,
     )
 
-    assert "StoreError" in said.stdout
+    assert "StoreError" in printed.stdout
     assert rows(tmp_path / "store.db", "PRAGMA integrity_check") == [("ok",)]
     assert rows(tmp_path / "store.db", "SELECT count(*) FROM answer") == [(50,)]
     assert give_back(tmp_path / "store.db") >= 0

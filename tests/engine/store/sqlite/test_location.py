@@ -141,14 +141,14 @@ except StoreError as error:
 def test_an_unknown_file_system_on_which_sqlite_fails_is_refused_with_what_failed(
     tmp_path: Path,
 ) -> None:
-    said = subprocess.run(  # noqa: S603
+    ended = subprocess.run(  # noqa: S603
         [sys.executable, "-c", WITHOUT_FILES, str(tmp_path / "store.db")],
         capture_output=True,
         text=True,
         check=True,
     )
 
-    assert said.stdout == (
+    assert ended.stdout == (
         f"{tmp_path / 'store.db'}: a store does not work on this file system (fuse.new): SQLite cannot"
         " work there: disk I/O error; put the store on a local disk with --store\n"
     )
@@ -324,11 +324,11 @@ async def test_a_store_with_two_names_is_refused_under_both_and_both_are_named(
         await submit(store, new_job("one"))
     second.hardlink_to(path)
 
-    told = [await refusal(path), await refusal(second)]
+    refused = [await refusal(path), await refusal(second)]
 
-    assert told[0].startswith(f"{path}: has 2 names (hard links), also {second}, and using two")
-    assert told[1].startswith(f"{second}: has 2 names (hard links), also {path}, and using two")
-    assert f"`find FOLDER -xdev -samefile '{second}'` finds them" in told[1]
+    assert refused[0].startswith(f"{path}: has 2 names (hard links), also {second}, and using two")
+    assert refused[1].startswith(f"{second}: has 2 names (hard links), also {path}, and using two")
+    assert f"`find FOLDER -xdev -samefile '{second}'` finds them" in refused[1]
     assert set(modes_in(tmp_path)) == {"store.db", "store.db.workers", "second name.db"}
 
     second.unlink()
@@ -377,7 +377,7 @@ def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> 
     mounted.touch()
     mounting, mountinfo = mount(path, mounted)
 
-    told = subprocess.run(  # noqa: S603
+    refused = subprocess.run(  # noqa: S603
         [*mounting, sys.executable, "-c", OPENING, str(mounted), mountinfo],
         capture_output=True,
         text=True,
@@ -385,8 +385,8 @@ def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> 
         cwd=ROOT,
     )
 
-    assert told.stdout.startswith(f"{mounted}: is mounted as a single file")
-    assert "mount its folder instead" in told.stdout
+    assert refused.stdout.startswith(f"{mounted}: is mounted as a single file")
+    assert "mount its folder instead" in refused.stdout
     assert path.read_bytes() == mounted.read_bytes() == b""
     assert set(modes_in(tmp_path)) == {"store.db", "mounted.db"}
 

@@ -8,7 +8,7 @@ from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import NOW
 
-TAKE_WHEN_TOLD = """
+TAKE_ON_DEMAND = """
 from engine.core.permits import PermitLimit, PermitRequest, PermitStart
 
 async def main():
@@ -35,7 +35,7 @@ async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_ar
     wanted = {40: 30, 600: 3}
     slots: dict[int, list[float]] = {40: [], 600: []}
 
-    with child(path, TAKE_WHEN_TOLD, "40") as small, child(path, TAKE_WHEN_TOLD, "600") as large:
+    with child(path, TAKE_ON_DEMAND, "40") as small, child(path, TAKE_ON_DEMAND, "600") as large:
         processes = {40: small, 600: large}
         assert [process.line() for process in processes.values()] == ["open", "open"]
         for second in range(1_800):

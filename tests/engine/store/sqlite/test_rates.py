@@ -13,7 +13,7 @@ from tests.engine.store.scenes import (
 )
 from tests.engine.store.test_rates import most_in_a_window
 
-CLAIM_WHEN_TOLD = """
+CLAIM_ON_DEMAND = """
 async def main():
     async with open_store(PATH, FakeClock(NOW)) as store:
         run = await store.reader.find_run("run")
@@ -30,7 +30,7 @@ async def test_two_processes_on_one_file_keep_one_rate_between_them(path: Path) 
         await submit(store, *(new_job(number) for number in range(2_000)))
     shares = [0, 0]
 
-    with child(path, CLAIM_WHEN_TOLD) as one, child(path, CLAIM_WHEN_TOLD) as other:
+    with child(path, CLAIM_ON_DEMAND) as one, child(path, CLAIM_ON_DEMAND) as other:
         assert (one.line(), other.line()) == ("open", "open")
         # Both claim at the same time, and what is left of a second's slots goes to the later of them.
         for second in range(150):

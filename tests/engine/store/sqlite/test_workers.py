@@ -83,16 +83,16 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
 
 async def statements_of(store: Store, ask: Callable[[], Any]) -> list[tuple[str, Any]]:
     """The statements that readers execute for a question, with their parameters."""
-    said: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
     database = sqlite_of(store)._reader.sync_engine
 
     def keep(_c: Any, _u: Any, statement: str, parameters: Any, *_more: Any) -> None:
-        said.append((statement, parameters))
+        statements.append((statement, parameters))
 
     event.listen(database, "before_cursor_execute", keep)
     await ask()
     event.remove(database, "before_cursor_execute", keep)
-    return [one for one in said if "worker" in one[0]]
+    return [one for one in statements if "worker" in one[0]]
 
 
 async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: Path) -> None:

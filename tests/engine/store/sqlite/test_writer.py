@@ -144,13 +144,13 @@ async def test_a_change_outside_of_a_run_fails_on_a_full_disk_instead_of_waiting
     store: Store, clock: FakeClock
 ) -> None:
     run = await submit(store, new_job("one"))
-    told: list[StoreError] = []
+    failures: list[StoreError] = []
 
     async def note() -> None:
         try:
             await store.runs.add_event(run.id, "kind", LARGE.hex())
         except StoreError as error:
-            told.append(error)
+            failures.append(error)
 
     async with full_disk(store, clock) as tasks:
         tasks.start_soon(note)
@@ -158,7 +158,7 @@ async def test_a_change_outside_of_a_run_fails_on_a_full_disk_instead_of_waiting
         for _ in range(int(PATIENCE_S) + 1):
             await clock.advance(1.0)
 
-    assert "the disk is full; free some space" in str(told[0])
+    assert "the disk is full; free some space" in str(failures[0])
 
 
 async def test_who_only_reads_writes_nothing_and_does_not_wait_for_who_does(

@@ -15,8 +15,8 @@ def main(base_url: str) -> None:
     for line in sys.stdin:
         client = package.Client(base_url=base_url, timeout=None, raise_on_unexpected_status=True)
         with client:
-            told = [make(call, client) for call in json.loads(line)]
-        sys.stdout.write(f"{json.dumps(told)}\n")
+            answers = [make(call, client) for call in json.loads(line)]
+        sys.stdout.write(f"{json.dumps(answers)}\n")
         sys.stdout.flush()
 
 

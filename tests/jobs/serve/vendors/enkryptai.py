@@ -13,16 +13,16 @@ from typing import Any
 def main(base_url: str, key: str) -> None:
     package: Any = import_module("enkryptai_sdk")
     for line in sys.stdin:
-        told = []
+        answers = []
         for name, method, *arguments in json.loads(line):
             client = getattr(package, name)(api_key=key, base_url=base_url)
             try:
                 answer = getattr(client, method)(*arguments)
             except (package.RedTeamClientError, package.RedTeamLegacyClientError) as error:
-                told.append({"raised": str(error)})
+                answers.append({"raised": str(error)})
             else:
-                told.append(answer if isinstance(answer, dict) else answer.to_dict())
-        sys.stdout.write(f"{json.dumps(told)}\n")
+                answers.append(answer if isinstance(answer, dict) else answer.to_dict())
+        sys.stdout.write(f"{json.dumps(answers)}\n")
         sys.stdout.flush()
 
 

@@ -16,7 +16,7 @@ def main(base_url: str) -> None:
     package: Any = import_module("generated_client")
     models = import_module("generated_client.models")
     client = package.Client(base_url=base_url, timeout=None, raise_on_unexpected_status=True)
-    told = []
+    results = []
     for each in json.load(sys.stdin):
         call: Any = import_module(f"generated_client.api.{each['call']}")
         arguments = dict(each.get("arguments", {}))
@@ -28,7 +28,7 @@ def main(base_url: str) -> None:
             arguments["body"] = request(**each["body"])
         answer = call.sync_detailed(client=client, **arguments)
         parsed = answer.parsed
-        told.append(
+        results.append(
             {
                 "status": answer.status_code,
                 "type": type(parsed).__name__,
@@ -38,7 +38,7 @@ def main(base_url: str) -> None:
                 else parsed.to_dict(),
             }
         )
-    json.dump(told, sys.stdout)
+    json.dump(results, sys.stdout)
 
 
 if __name__ == "__main__":

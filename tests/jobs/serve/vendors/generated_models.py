@@ -13,7 +13,7 @@ from typing import Any
 def main() -> None:
     pydantic: Any = import_module("pydantic")
     models = import_module("generated_models")
-    told = []
+    results = []
     for name, document in json.load(sys.stdin):
         made_of: Any = getattr(models, name)
         found: dict[str, Any] = {"fields": sorted(made_of.model_fields)}
@@ -21,8 +21,8 @@ def main() -> None:
             found["read"] = made_of.model_validate(document).model_dump(mode="json")
         except pydantic.ValidationError as error:
             found["refused"] = [each["loc"][0] for each in error.errors()]
-        told.append(found)
-    json.dump(told, sys.stdout)
+        results.append(found)
+    json.dump(results, sys.stdout)
 
 
 if __name__ == "__main__":
