@@ -1,6 +1,5 @@
 """Attempts at claimed jobs: each from its slot to its end, and what the store keeps of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,10 +9,12 @@ from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import interruption
 from engine.core.settlement import AttemptEnd, Settlement
+from engine.limits import opens_at
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment
 from engine.scheduler.buckets import LaneBuckets
 from engine.scheduler.lane import Lane
+from engine.scheduler.steering import Steering
 from engine.scheduler.turns import Turns
 from engine.starts import starting_with
 from engine.store import Blocked, Claimed, Outcome, Store
@@ -31,11 +32,7 @@ class Attempt:
 
 
 class AttemptRunner:
-    """Runs the attempts of one run.
-
-    `may_start` says whether a request may leave at a time: a stop, a pause or the end of the window may
-    come between the claim of a job and its slot.
-    """
+    """Runs the attempts of one run."""
 
     def __init__(
         self,
@@ -46,7 +43,7 @@ class AttemptRunner:
         turns: Turns,
         buckets: LaneBuckets,
         progress: Progress,
-        may_start: Callable[[Claimed, Lane, float], bool],
+        steering: Steering,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,7 +52,7 @@ class AttemptRunner:
         self._turns = turns
         self._buckets = buckets
         self._progress = progress
-        self._may_start = may_start
+        self._steering = steering
         self._documents = dict(assignment.documents)
 
     async def run(self, attempt: Attempt) -> None:
@@ -84,6 +81,20 @@ class AttemptRunner:
             attempt.end = await self._runner.attempt(
                 job, context, lane.throttled, lambda error: lane.circuit.blame(claimed.id, error)
             )
+
+    def _may_start(self, claimed: Claimed, lane: Lane, now: float) -> bool:
+        """Whether the request of a claimed job may be written.
+
+        A stop, a pause or the end of the window may come between its claim and its slot.
+        """
+        lets_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
+        return lets_go and self._steering.stopped is None and self._is_open(now)
+
+    def _is_open(self, now: float) -> bool:
+        """Whether the window and the deadline let requests start: a slot may lie behind their end."""
+        limits = self._run.limits
+        in_time = limits.deadline is None or now < limits.deadline
+        return in_time and opens_at(limits.window, now) <= now
 
     async def _make_job(self, claimed: Claimed, lane: Lane) -> Job:
         parameters = dict(claimed.labels)

@@ -4,7 +4,8 @@ The store keeps the rates and quotas, which all processes share; here is what on
 lanes: how many jobs are in flight, how many may be, what a lane waits for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from operator import attrgetter
@@ -17,6 +18,7 @@ from engine.core.policy import Limits, Retry
 from engine.core.runs import WaitReason
 from engine.limits import opens_at
 from engine.scheduler.lane import Lane, fair_share
+from engine.store import Claimed, Outcome
 
 _PLENTY = 1_000_000
 UNMET_S = 600.0
@@ -47,6 +49,12 @@ class Lanes:
     faults: int = 0
     """Times in a row that this machine could not do what a request needed; those of one pause count once."""
     faulty_since: float = 0.0
+    jobs: dict[tuple[int, int], Lane] = field(default_factory=dict)
+    """The lanes of the jobs in flight, by job and fence.
+
+    A job that is due again at once may be claimed by the transaction that settles its last attempt, and is
+    then in flight twice for a moment.
+    """
 
     def lane(self, name: str) -> Lane:
         """Return the lane of a name; it is made on first use."""
@@ -74,6 +82,25 @@ class Lanes:
     def in_flight(self) -> int:
         """Jobs in flight in this process."""
         return sum(lane.in_flight for lane in self.lanes.values())
+
+    @property
+    def jobs_in_flight(self) -> Collection[int]:
+        """The jobs that are in flight in this process."""
+        return {job_id for job_id, _ in self.jobs}
+
+    def start(self, lane: Lane, claimed: Claimed, now: float) -> None:
+        """Count a claimed job as in flight."""
+        lane.start(now, claimed, are_others_idle=self.are_others_idle(lane))
+        self.jobs[claimed.id, claimed.fence] = lane
+
+    def end(self, claimed: Claimed) -> None:
+        """Count a job that is settled as no longer in flight."""
+        self.jobs.pop((claimed.id, claimed.fence)).end()
+
+    def count_freed(self, settled: Iterable[Outcome]) -> Mapping[str, int]:
+        """Return how many slots of each lane outcomes free that are about to be committed."""
+        ending = (self.jobs.get((one.job_id, one.fence)) for one in settled)
+        return Counter(lane.name for lane in ending if lane is not None)
 
     def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
         """Return how many jobs to claim in each lane: the free slots, shared fairly.

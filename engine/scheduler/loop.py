@@ -1,14 +1,10 @@
-"""The loop: decide what may start, claim it, start it, settle what it came to.
+"""The loop: claim what may start, start it, and settle what it came to, until the run is done or stops.
 
-Deciding is `limits.Lanes`, claiming and settling are the store's, an attempt is the runner's. Here they
-are put together for one run in one process. The loop sleeps until the next time at which something may
-start, and is woken by answers; it never polls the queue.
+Here the parts of the scheduler are put together for one run in one process. The loop sleeps until the next
+time at which something may start, and is woken by answers; it never polls the queue.
 """
 
-import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -18,41 +14,34 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
-from engine.core.circuit import Sent
-from engine.core.errors import StoreError
 from engine.core.model import Sends
 from engine.core.progress import Progress
 from engine.core.runs import EventKind, StopReason
-from engine.core.settlement import Settlement, settlement
 from engine.in_flight import ByteBudget
-from engine.limits import next_month, opens_at
+from engine.limits import next_month
 from engine.logs import about_job
 from engine.machine import connections_allowed
-from engine.permits import LEAD_MAX_S, LeadTime
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.attempts import Attempt, AttemptRunner
 from engine.scheduler.buckets import LaneBuckets
-from engine.scheduler.giving_up import describe_given_up, describe_unpaid, is_hopeless
+from engine.scheduler.claiming import Claimer
+from engine.scheduler.event_log import EventLog
+from engine.scheduler.giving_up import find_stop, is_hopeless
 from engine.scheduler.health import HealthChecker
-from engine.scheduler.lane import Block, Lane, Noted
-from engine.scheduler.lanes import UNMET_S, Lanes
+from engine.scheduler.lane import Lane
+from engine.scheduler.lanes import Lanes
 from engine.scheduler.publisher import LanePublisher
 from engine.scheduler.quota import QuotaTracker
 from engine.scheduler.refusals import RefusalChecker
-from engine.scheduler.shortage import Shortage, is_short
+from engine.scheduler.settling import Settler
+from engine.scheduler.steering import Steering
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
-from engine.secrets import without_secrets
 from engine.settings import Settings
-from engine.store import Claim, Claimed, LaneClaim, LaneGrant, Outcome, Store
-
-logger = logging.getLogger(__name__)
+from engine.store import Claimed, LaneGrant, Store
 
 T = TypeVar("T")
-
-_HORIZON_S = 0.2
-"""How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
 
 
 class Scheduler:
@@ -65,65 +54,77 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._run = assignment
-        self._runner = Runner(assignment.kind, assignment.client, assignment.retry)
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """The memory of answers in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
-        self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
+        self.progress = Progress()
         self.expanding = False
         """True while the matrix is being written: an empty queue is then not the end."""
-        self._stop: Stop | None = None
-        self._wake = anyio.Event()
-        self._idle = anyio.Event()
+        self._steering = Steering(store, clock, assignment)
+        self._note = EventLog(store, assignment, self._steering).note
+        self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
         self._turns = Turns(store, clock, assignment.run_id)
         self._buckets = LaneBuckets(clock, assignment, self.lanes)
         asking = self._count_questions(assignment)
         self._quota = QuotaTracker(store, clock, asking, self._note)
-        self._health = HealthChecker(clock, assignment, self._runner, self._quota, self._note)
+        runner = Runner(assignment.kind, assignment.client, assignment.retry)
+        self._health = HealthChecker(clock, assignment, runner, self._quota, self._note)
         self._refusals = RefusalChecker(
-            store, clock, asking, self._runner, self._quota, self._note, self.stop
+            store, clock, asking, runner, self._quota, self._note, self.stop
         )
         self._watch = Watch(store, clock, settings, assignment, self._note)
-        self._reserves = bool(self._quota.keys_to_reserve(clock.now()))
-        self._sends_jobs = assignment.kind.sends is Sends.JOB
-        self._lead = LeadTime()
-        # By job and fence: a job that is due again at once may be claimed by the transaction that settles its
-        # last attempt, and is then in flight twice for a moment.
-        self._in_flight: dict[tuple[int, int], Lane] = {}
-        self.progress = Progress()
+        self._claimer = Claimer(
+            store,
+            clock,
+            assignment,
+            self.lanes,
+            self._steering,
+            self._publisher,
+            self._quota,
+            self._turns,
+            self._buckets,
+        )
         self._attempts = AttemptRunner(
             store,
             clock,
             assignment,
-            self._runner,
+            runner,
             self._turns,
             self._buckets,
             self.progress,
-            self._may_start,
+            self._steering,
+        )
+        self._settler = Settler(
+            store,
+            clock,
+            assignment,
+            self.lanes,
+            self._steering,
+            self._attempts,
+            self._quota,
+            self._refusals,
+            self.progress,
+            self._note,
         )
 
     # What others may ask of it
 
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
         """Start nothing more; the first reason counts."""
-        if self._stop is None:
-            message = without_secrets(message)
-            logger.info("%s stops (%s): %s", self._run.run, reason, message)
-            self._stop = Stop(reason=reason, message=message, resume_at=resume_at)
-        self.wake()
+        self._steering.stop(reason, message, resume_at)
 
     def stop_for_lost_store(self) -> None:
         """Start nothing more, since the store has vanished; jobs in flight may end within the grace."""
-        self.stop(StopReason.INTERRUPTED, "the store has vanished")
+        self._steering.stop_for_lost_store()
 
     def wake(self) -> None:
         """Check again what may be started."""
-        self._wake.set()
+        self._steering.wake()
 
     @property
     def jobs_in_flight(self) -> Collection[int]:
         """The jobs that are in flight in this process."""
-        return {job_id for job_id, _ in self._in_flight}
+        return self.lanes.jobs_in_flight
 
     def note_reply(self, lane: str) -> None:
         """Note that a call within a job of a lane was answered: its service is there."""
@@ -167,32 +168,19 @@ class Scheduler:
             helpers.start_soon(self._store.worker.run_until_lost, self._publisher.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
-                self._store.queue.claiming_with_outcomes(self._decide, partial(self._start, jobs)),
+                self._store.queue.claiming_with_outcomes(
+                    self._claimer.decide, partial(self._start, jobs)
+                ),
             ):
-                with self._leaving_full_store():
+                with self._steering.leaving_full_store():
                     await self._loop(jobs, helpers)
                 await self._drain(jobs)
-            if self._stop is None or self._stop.reason is not StopReason.UNAUTHORIZED:
-                with self._leaving_full_store():
+            stop = self._steering.stopped
+            if stop is None or stop.reason is not StopReason.UNAUTHORIZED:
+                with self._steering.leaving_full_store():
                     await self._quota.ask_at_the_end()
             helpers.cancel_scope.cancel()
-        return self._stop
-
-    @contextmanager
-    def _leaving_full_store(self) -> Iterator[None]:
-        """Ignore a full store while leaving: the next process to open it takes back what was in flight.
-
-        If the store has vanished, stop, and let jobs in flight end.
-        """
-        try:
-            yield
-        except StoreError:
-            if self._store.is_lost:
-                self.stop_for_lost_store()
-                return
-            is_leaving = self._stop is not None or anyio.current_effective_deadline() == -inf
-            if self._store.trouble is None or not is_leaving:
-                raise
+        return self._steering.stopped
 
     async def _keep_to_machine(self) -> None:
         """Limit the jobs in flight to the connections that this process may have open."""
@@ -230,13 +218,13 @@ class Scheduler:
 
     async def _share_limits(self) -> None:
         """Publish the sweep's rates before any request: they also bind processes that began with higher ones."""
-        if self._sends_jobs:
+        if self._run.kind.sends is Sends.JOB:
             buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets.of(lane)]
             await self._store.limits.share(self._run.run_id, buckets)
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
-        while self._stop is None:
-            self._wake = anyio.Event()
+        while self._steering.stopped is None:
+            self._steering.listen()
             now = self._clock.now()
             if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
                 self.stop(
@@ -249,73 +237,19 @@ class Scheduler:
             self._health.ask(self.lanes, helpers, self.wake)
             self._refusals.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
-                self._start(jobs, await self._store.queue.claim(self._decide))
+                self._start(jobs, await self._store.queue.claim(self._claimer.decide))
                 continue
             if await self._is_done():
                 return
             self._publisher.observe(now)
             until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf, next_month(now))
-            await self._clock.wait(self._wake, min(until, now + 3600.0))
+            await self._steering.wait(until)
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start claimed jobs; nothing is awaited between the commit of the claim and this."""
-        self._publisher.confirm_claim()
-        if any(job.is_rated for grant in grants for job in grant.jobs):
-            self._lead.adapt(self._clock.now() - grants[0].asked_at)
-        # Those that got less come first the next time.
-        for grant in sorted(grants, key=lambda one: len(one.jobs)):
-            self._log_grant(grant)
-            lane = self.lanes.lane(grant.lane)
-            lane.take(grant)
-            if grant.jobs:
-                self.lanes.serve(lane)
-            self._quota.note_claims(grant.jobs)
-            for claimed in grant.jobs:
-                are_others_idle = self.lanes.are_others_idle(lane)
-                lane.start(self._clock.now(), claimed, are_others_idle=are_others_idle)
-                self._in_flight[claimed.id, claimed.fence] = lane
-                jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
+        for claimed, lane in self._claimer.take(grants):
+            jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
-
-    def _log_grant(self, grant: LaneGrant) -> None:
-        extra = {"run": self._run.run, "lane": grant.lane}
-        if grant.jobs:
-            logger.debug("jobs claimed: %d", len(grant.jobs), extra=extra)
-        elif grant.next_at is not None:
-            logger.debug(
-                "no job claimed (%s); next claim in %.1f s",
-                grant.why,
-                max(0.0, grant.next_at - grant.asked_at),
-                extra=extra,
-            )
-
-    def _decide(self, settled: Sequence[Outcome]) -> Claim:
-        """Return what to claim, just before the transaction, with which the outcomes in `settled` commit."""
-        now = self._clock.now()
-        ending = (self._in_flight.get((one.job_id, one.fence)) for one in settled)
-        freed = Counter(lane.name for lane in ending if lane is not None)
-        wants = self.lanes.wants(now, freed) if self._stop is None else {}
-        return Claim(
-            run_id=self._run.run_id,
-            worker_id=self._store.worker_id,
-            service=self._run.costs_of,
-            now=now,
-            lead_s=min(self._lead.seconds + self._turns.ahead_s, LEAD_MAX_S),
-            # When commits are slow we claim rarely, so take every slot up to the next claim at once.
-            horizon_s=max(_HORIZON_S, self._lead.seconds),
-            lanes=tuple(
-                LaneClaim(
-                    lane=name,
-                    classes=self.lanes.lane(name).classes,
-                    count=count,
-                    buckets=self._buckets.of(name),
-                )
-                for name, count in wants.items()
-            ),
-            quotas=self._quota.keys_to_reserve(now),
-            charged_by_reply=self._run.kind.charged_by_reply,
-            lane_states=self._publisher.add_to_claim(now),
-        )
 
     async def _is_done(self) -> bool:
         """Whether nothing is left to do; stops the run if what is left cannot be sent."""
@@ -333,38 +267,21 @@ class Scheduler:
         if self.lanes.peers:
             return False
         if all(map(is_hopeless, waiting)):
-            await self._give_up(waiting)
+            stop = await find_stop(self._store, self._clock, self._run, self._quota, waiting)
+            if stop is not None:
+                self.stop(stop.reason, stop.message, stop.resume_at)
         return False
-
-    async def _give_up(self, waiting: list[Lane]) -> None:
-        if await self._store.reader.count_peers(self._run.run_id) or not all(
-            map(is_hopeless, waiting)
-        ):
-            # These lanes may wait for answers of other processes; the watch checks while there are any.
-            return
-        unpaid = [lane for lane in waiting if lane.block is Block.CREDIT]
-        short = [lane for lane in waiting if is_short(lane)]
-        if short and await self._quota.has_more(short):
-            return
-        if unpaid:
-            self.stop(StopReason.CREDIT, describe_unpaid(unpaid))
-            return
-        if short:
-            now = self._clock.now()
-            shortage = Shortage(self._store, self._run, short, self._quota.keys(now), now)
-            self.stop(StopReason.QUOTA, await shortage.describe(), await shortage.find_end())
-            return
-        self.stop(StopReason.UNHEALTHY, describe_given_up(waiting))
 
     async def _drain(self, jobs: TaskGroup) -> None:
         """Let jobs in flight end, since they were paid for."""
-        if self._stop is None or not self.lanes.in_flight:
+        stop = self._steering.stopped
+        if stop is None or not self.lanes.in_flight:
             return
-        hurried = self._stop.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
-        until = self._clock.now() + (self._settings.grace_s if hurried else inf)
+        is_hurried = stop.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
+        until = self._clock.now() + (self._settings.grace_s if is_hurried else inf)
         while self.lanes.in_flight:
-            self._idle = anyio.Event()
-            await self._clock.wait(self._idle, min(until, self._clock.now() + 3600.0))
+            self._steering.listen()
+            await self._steering.wait(until)
             if self._clock.now() >= until:
                 jobs.cancel_scope.cancel()
                 return
@@ -379,92 +296,4 @@ class Scheduler:
                 await self._attempts.run(attempt)
             finally:
                 # The store shields its writes: the outcome of a cancelled attempt is recorded, too.
-                await self._settle(attempt)
-
-    def _slow_down(self, error: str, now: float) -> list[Noted]:
-        """Slow down because this machine ran short; stop once that lasts as long as an outage may."""
-        lanes = self.lanes
-        is_new = lanes.pause(now, error)
-        if lanes.faults > 1 and now - lanes.faulty_since > (self._run.retry.outage_s or UNMET_S):
-            self.stop(StopReason.UNHEALTHY, error)
-        return (
-            [(EventKind.MACHINE, f"{error}; fewer requests are sent meanwhile")] if is_new else []
-        )
-
-    async def _settle(self, attempt: Attempt) -> None:
-        claimed, lane, began, now = attempt.claimed, attempt.lane, attempt.began, self._clock.now()
-        settled = settlement(attempt.end, now, reserved=claimed.reserved or 0)
-        logger.debug(
-            "attempt %d %s after %.3f s",
-            claimed.attempt,
-            settled.outcome,
-            now - began,
-            extra={"run": self._run.run, "lane": lane.name, "status": settled.status},
-        )
-        feedback = settled.feedback
-        notes = lane.apply(
-            feedback,
-            now,
-            of=Sent(job_id=claimed.id, fence=claimed.fence, started_at=began),
-            patience_s=self.lanes.patience_s(lane),
-            is_gated=self._run.ask_health is not None,
-            sends_jobs=self._sends_jobs,
-        )
-        notes += self._apply(settled)
-        try:
-            with self._leaving_full_store():
-                await self._store.queue.settle(
-                    self._attempts.make_outcome(attempt, settled, reserves=self._reserves)
-                )
-        finally:
-            lane.end()
-            del self._in_flight[claimed.id, claimed.fence]
-        if settled.is_charged:
-            self._quota.note_end(began, has_answer=feedback.has_succeeded)
-        if feedback.has_outcome or self.lanes.peers:
-            # Another process may take a job that is given back.
-            self.progress.end(claimed.id, has_outcome=feedback.has_outcome)
-        if not feedback.has_outcome:
-            lane.offer(claimed.cost_class, settled.due_at)
-        self.lanes.retry_refused()
-        if not self.lanes.in_flight:
-            self._idle.set()
-            self._refusals.hasten(self.lanes)
-        self.wake()
-        for kind, message in notes:
-            await self._note(kind, message, lane)
-
-    def _apply(self, settled: Settlement) -> list[Noted]:
-        """Stop, slow down or recover after an attempt; return lines for the event log."""
-        if settled.stops is not None:
-            self.stop(settled.stops, settled.feedback.error)
-        if settled.is_machine_short:
-            return self._slow_down(settled.feedback.error, settled.ended_at)
-        if settled.feedback.has_succeeded:
-            self.lanes.recover()
-        return []
-
-    # Limits
-
-    def _may_start(self, claimed: Claimed, lane: Lane, now: float) -> bool:
-        """Whether the request of a claimed job may be written."""
-        lets_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
-        return lets_go and self._stop is None and self._is_open(now)
-
-    def _is_open(self, now: float) -> bool:
-        """Whether the window and the deadline let requests start: a slot may lie behind their end."""
-        limits = self._run.limits
-        in_time = limits.deadline is None or now < limits.deadline
-        return in_time and opens_at(limits.window, now) <= now
-
-    async def _note(self, kind: EventKind, message: str, lane: Lane | None = None) -> None:
-        name, message = None if lane is None else lane.name, without_secrets(message)
-        # Warnings are shown whatever the progress looks like.
-        level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
-        told = message if name is None else f"{name}: {message}"
-        logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
-        with self._leaving_full_store():
-            await self._store.runs.add_event(self._run.run_id, kind, message, lane=name)
-
-
-_TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)
+                await self._settler.settle(attempt)

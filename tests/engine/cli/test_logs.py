@@ -123,7 +123,7 @@ def test_a_run_logs_what_it_does_and_its_data_stays_as_it_is(
     assert any(" INFO engine.session.run: night: worker " in line for line in lines)
     assert any(line.endswith(": attempt 1 of 1: Unknown model; failed run=night") for line in lines)
     assert any(" DEBUG engine.store.writer" in line for line in lines)
-    assert any("engine.scheduler.loop [job 1]: attempt 1 " in line for line in lines)
+    assert any("engine.scheduler.settling [job 1]: attempt 1 " in line for line in lines)
 
 
 def test_a_command_that_fails_logs_where(nightsweep: Nightsweep) -> None:
