@@ -234,11 +234,11 @@ async def _write(
     from engine.report.sheet import Sheet, write_sheet
     from engine.results.coverage import CountedRows
 
-    rows = CountedRows(partial(run.rows, past=past), run.sweep.kind.folded_field)
+    rows = CountedRows(partial(run.rows, past=past), run.facts.folded_field)
     sheet = Sheet(
         run=run.name,
         rows=rows,
-        axes=axis_columns(run.sweep.matrix.axes),
+        axes=axis_columns(run.facts.axes),
         values=await run.value_columns(),
         width=_table_width(target),
         encoding="utf-8" if target is not None else sys.stdout.encoding,

@@ -129,14 +129,6 @@ class Matrix:
             for value in axis.values
         }
 
-    def document_labels(self) -> dict[str, dict[str, Scalar]]:
-        """The labels of prompts and documents, by their axis' field and their digest."""
-        return {
-            axis.field: {digest(value.content): value.label for value in axis.values}
-            for axis in self.axes
-            if axis.is_large
-        }
-
     def samples(self) -> Iterator[dict[str, Any]]:
         """The labels of combinations that differ from the first one in one value, for each value."""
         first = {axis.field: axis.values[0].label for axis in self.axes}

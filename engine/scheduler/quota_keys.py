@@ -1,14 +1,25 @@
 """The quota rows of a run: the service's own, and the caps that the sweep sets."""
 
+from typing import Protocol
+
 from engine.core.model import Sends
 from engine.core.policy import Limits
-from engine.kinds import JobKind
 from engine.limits import month
 from engine.store import QuotaKey
 
 
+class UsesQuota(Protocol):
+    """What a job kind declares about quota, and the facts of a sweep repeat."""
+
+    @property
+    def uses_quota(self) -> bool: ...
+
+    @property
+    def sends(self) -> Sends: ...
+
+
 def quota_keys(
-    kind: JobKind, limits: Limits, run: str, account: str, now: float
+    kind: UsesQuota, limits: Limits, run: str, account: str, now: float
 ) -> tuple[QuotaKey, ...]:
     """Return the quota rows that apply to a run at a time; one that the store does not have is unlimited."""
     keys = []

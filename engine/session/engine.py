@@ -36,7 +36,7 @@ from engine.store import (
     open_store,
     refuse_if_deleting,
 )
-from engine.sweep import Sweep, check_name
+from engine.sweep import Sweep, SweepFacts, check_name
 
 
 @asynccontextmanager
@@ -353,7 +353,21 @@ class Engine:
         return await self.store.back_up(chosen)
 
     def _run_of(self, row: RunRow) -> Run:
-        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
+        dump = row.sweep["sweep"]
+        try:
+            return self._run(row, Sweep.restore(dump, self.registry))
+        except UsageError as error:
+            facts = SweepFacts.restore(dump, row.identity)
+            if facts is None:
+                raise
+            missing = (
+                f"the run {row.name!r} can be read here, but not executed: {error}; it was submitted with"
+                f" {dump['facts']['declared_by']}: install the package that has it, in the same version"
+            )
+        return self._make_run(row, facts, missing)
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
-        return Run(self.store, self.clock, self.settings, row, sweep, self._executing)
+        return self._make_run(row, SweepFacts.of(sweep), sweep)
+
+    def _make_run(self, row: RunRow, facts: SweepFacts, sweep: Sweep | str) -> Run:
+        return Run(self.store, self.clock, self.settings, row, facts, sweep, self._executing)

@@ -17,11 +17,10 @@ from engine.session.expansion import Expansion
 from engine.session.identity import Identity, name_costs
 from engine.session.opening import open_declared
 from engine.session.requests import Requests
-from engine.session.status import describe_account
 from engine.settings import Settings
 from engine.slots import Slots
 from engine.store import Claimed, RunRow, Store
-from engine.sweep import Sweep
+from engine.sweep import Sweep, describe_account
 
 T = TypeVar("T")
 

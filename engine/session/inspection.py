@@ -10,26 +10,26 @@ from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.nearest import suggestion
 from engine.core.runs import Event, RunState
 from engine.store import KnownJob, RunRow, Store
-from engine.sweep import Sweep
+from engine.sweep import SweepFacts
 
 _LANE = "lane"
 _REPEAT = "repeat"
 
 
 async def jobs(
-    store: Store, sweep: Sweep, row: RunRow, wanted: JobFilter
+    store: Store, facts: SweepFacts, row: RunRow, wanted: JobFilter
 ) -> AsyncIterator[JobInfo]:
     """The jobs of a run that meet a filter, in the order of the file.
 
     Raises UsageError where the filter names what the run has no axis for.
     """
-    known = [*(axis.field for axis in sweep.matrix.axes), _REPEAT, _LANE]
+    known = [*(axis.field for axis in facts.axes), _REPEAT, _LANE]
     for name in wanted.where:
         if name not in known:
             raise UsageError(
                 f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
             )
-    names = sweep.matrix.document_labels()
+    names = facts.document_labels()
     found = store.reader.jobs(row, wanted.states, has_error=bool(wanted.error), past=wanted.past)
     async for one in found:
         info = _with_names(one, names)
@@ -37,7 +37,7 @@ async def jobs(
             yield info
 
 
-async def details(store: Store, sweep: Sweep, row: RunRow, job_id: int) -> JobDetails:
+async def details(store: Store, facts: SweepFacts, row: RunRow, job_id: int) -> JobDetails:
     """All that the store knows of a job; raises UsageError where it is gone."""
     found = await store.reader.find_job(row, job_id)
     if found is None:
@@ -50,7 +50,7 @@ async def details(store: Store, sweep: Sweep, row: RunRow, job_id: int) -> JobDe
     contents = await store.reader.documents(known.documents.values())
     return JobDetails(
         run=row.name,
-        job=_with_names(known, sweep.matrix.document_labels()),
+        job=_with_names(known, facts.document_labels()),
         documents={name: contents.get(digest) for name, digest in known.documents.items()},
         attempts=history.attempts,
         result=history.result,

@@ -28,10 +28,10 @@ from engine.session.context import Counts
 from engine.session.execution import Execution, open_clients
 from engine.session.identity import Identity
 from engine.session.interrupts import notice_interrupts
-from engine.session.status import StatusReader, describe_account
+from engine.session.status import StatusReader
 from engine.settings import Settings
 from engine.store import RunRow, Store, refuse_if_deleting
-from engine.sweep import Sweep
+from engine.sweep import Sweep, SweepFacts, describe_account
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ _ON_REQUEST = Stop(
 class Run:
     """One run in a store: executed in this process, and read and controlled from any.
 
-    `Engine.submit` and `Engine.run` return it. `name` is the run's name and `sweep` what it asks for. Methods
-    that look the run up raise UsageError once it is deleted or renamed.
+    `Engine.submit` and `Engine.run` return it. `name` is the run's name, `sweep` what it asks for, and `facts`
+    what reading it needs of that. Where the run's service is not installed, it can be read and controlled, but
+    not executed: then `sweep` and what needs it raise UsageError. Methods that look the run up raise it once the
+    run is deleted or renamed.
     """
 
     def __init__(
@@ -53,11 +55,14 @@ class Run:
         clock: Clock,
         settings: Settings,
         row: RunRow,
-        sweep: Sweep,
+        facts: SweepFacts,
+        sweep: Sweep | str,
         executing: dict[int, Execution],
     ) -> None:
         self.name = row.name
-        self.sweep = sweep
+        self.facts = facts
+        # Or why it cannot be restored here.
+        self._sweep = sweep
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -72,6 +77,13 @@ class Run:
         """Whether other processes know that the run is executed here, and keep to its limits."""
         # Of the last execution here, also after it has ended.
         self._counts: Counts | None = None
+
+    @property
+    def sweep(self) -> Sweep:
+        """What the run asks for; raises UsageError if its service is not installed here."""
+        if isinstance(self._sweep, str):
+            raise UsageError(self._sweep)
+        return self._sweep
 
     @property
     def was_paused(self) -> bool:
@@ -234,7 +246,7 @@ class Run:
         counts = self._counts if execution is None else execution.counts
         reader = StatusReader(
             self._store,
-            self.sweep,
+            self.facts,
             row,
             None if execution is None else execution.scheduler,
             None if execution is None else execution.requests,
@@ -250,7 +262,7 @@ class Run:
     @cached_property
     def _loads(self) -> Mapping[str, Load]:
         """The requests that the jobs of each lane send, if jobs send their own; counted once."""
-        if self.sweep.kind.sends is not Sends.CALLS:
+        if self.facts.sends is not Sends.CALLS:
             return {}
         try:
             return self.sweep.loads()
@@ -274,9 +286,9 @@ class Run:
         """
         jobs = self._store.reader.job_rows(await self._find_row(), past=past)
         rules = RowRules(
-            folded_field=self.sweep.kind.folded_field,
-            unanswered=self.sweep.unanswered,
-            names=self.sweep.matrix.document_labels(),
+            folded_field=self.facts.folded_field,
+            unanswered=self.facts.unanswered,
+            names=self.facts.document_labels(),
         )
         async for row in rows(jobs, rules, past=past):
             yield row
@@ -338,7 +350,7 @@ class Run:
         Raises UsageError if `wanted.where` names an axis that the run does not have.
         """
         row = await self._find_row()
-        async for one in inspection.jobs(self._store, self.sweep, row, wanted or JobFilter()):
+        async for one in inspection.jobs(self._store, self.facts, row, wanted or JobFilter()):
             yield one
 
     async def job(self, name: int | str) -> JobDetails:
@@ -349,7 +361,7 @@ class Run:
         """
         row = await self._find_row()
         job_id, _ = await inspection.find_job(self._store, str(name), row)
-        return await inspection.details(self._store, self.sweep, row, job_id)
+        return await inspection.details(self._store, self.facts, row, job_id)
 
     async def pause(self) -> None:
         """Let every process that works on the run start nothing more, and end.

@@ -15,13 +15,12 @@ from engine.core.rows import Coverage
 from engine.core.runs import StopReason, WaitReason
 from engine.core.states import State
 from engine.core.status import QuotaStatus, ReusedAnswers, Session, Status, Waiting
-from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.results.coverage import count_answers
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
-from engine.sweep import Sweep
+from engine.sweep import SweepFacts
 
 _ROUNDING_S = 1.0
 """Largest error of adding up times of the clock, in seconds."""
@@ -30,17 +29,12 @@ _HOLDS = (WaitReason.HELD, WaitReason.THROTTLED, WaitReason.MACHINE)
 """While a lane waits for one of these, it sends nothing."""
 
 
-def describe_account(service: Service) -> str:
-    """The service and key whose rates and quota requests use, as text for people."""
-    return f"{service.identity} {service.credential}".strip()
-
-
 @dataclass(frozen=True, slots=True)
 class StatusReader:
     """Reads the status of a run at a time; `scheduler` and `requests` are those of its execution here, if any."""
 
     store: Store
-    sweep: Sweep
+    facts: SweepFacts
     row: RunRow
     scheduler: Scheduler | None
     requests: Requests | None
@@ -52,9 +46,9 @@ class StatusReader:
     async def status(self, *, unattended: bool) -> Status:
         """Read the status of the run; `unattended` if no process executes it."""
         row = self.row
-        threshold = self.sweep.matrix.highest_threshold
+        threshold = self.facts.highest_threshold
         totals = await self.store.reader.totals(row.id, threshold)
-        counts = count_answers(totals, threshold, self.sweep.unanswered)
+        counts = count_answers(totals, threshold, self.facts.unanswered)
         coverage = counts.coverage
         questions = questions_of(
             answered=totals.questions_answered,
@@ -87,7 +81,7 @@ class StatusReader:
             cells_past=await self.store.reader.past_cells(row),
             requests_per_min=await self._last_minute(totals),
             rate_per_min=limits.rate_per_min,
-            is_rate_of_others=limits.rate_per_min != self.sweep.limits.rate_per_min,
+            is_rate_of_others=limits.rate_per_min != self.facts.limits.rate_per_min,
             model_rates_of_others=lowered,
             seconds_left=left,
             binding=binding,
@@ -95,7 +89,7 @@ class StatusReader:
             quotas=await self._quotas(),
             spending=await self._spending(),
             errors=(*counts.errors, *totals.errors),
-            judge=self.sweep.kind.judge,
+            judge=self.facts.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
             accepted=await self.store.reader.find_accepted_changes(row.id),
             expanding=not row.is_expanded,
@@ -128,7 +122,7 @@ class StatusReader:
 
         Also returns the lower rates of lanes by lane.
         """
-        limits, account = self.sweep.limits, self.row.account
+        limits, account = self.facts.limits, self.row.account
         if not account:
             return limits, {}
         rows = {name: bucket_of(account, name) for name in sorted(lanes)}
@@ -149,7 +143,7 @@ class StatusReader:
 
     async def _last_minute(self, totals: Totals) -> float | None:
         """The requests that all processes started in the last minute."""
-        match self.sweep.kind.sends:
+        match self.facts.sends:
             case Sends.NOTHING:
                 return None
             case Sends.JOB:
@@ -169,7 +163,7 @@ class StatusReader:
             jobs = sum(counts[state] for state in _OPEN)
             of_all = self.loads.get(lane)
             if of_all is None or not of_all.jobs:
-                sends_itself = self.sweep.kind.sends is Sends.JOB
+                sends_itself = self.facts.sends is Sends.JOB
                 loads[lane] = Load(jobs, jobs if sends_itself else 0)
             else:
                 loads[lane] = of_all.times(jobs / of_all.jobs)
@@ -187,12 +181,16 @@ class StatusReader:
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
         waits = {lane: self._find_wait(lane, elsewhere) for lane in loads}
         moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
-        if loads and (not moving or self.row.reason == StopReason.UNHEALTHY):
+        call_limits = self.facts.call_limits
+        if call_limits is None and self.facts.sends is not Sends.CALLS:
+            call_limits = {}
+        is_stuck = not moving or self.row.reason == StopReason.UNHEALTHY
+        if loads and (is_stuck or call_limits is None):
             return None, ""
         left, binding = seconds_left(
             moving,
             limits,
-            self.sweep.kind.call_limits(),
+            call_limits or {},
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
             # It is not known which lanes the questions belong to.
@@ -213,14 +211,14 @@ class StatusReader:
         return QuestionLoad(left=questions.left, answered=answered, answered_over_s=over_s)
 
     async def _spending(self) -> tuple[Spending, ...]:
-        price_of = self.sweep.service.price
+        price_of = self.facts.price_of or _find_no_price
         return spendings(await self.store.reader.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         # A run that was never executed has no account, and has used no quota.
         account = self.row.account or ""
-        labels = {account: describe_account(self.sweep.service)}
-        keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
+        labels = {account: self.facts.account}
+        keys = quota_keys(self.facts, self.facts.limits, self.row.name, account, self.now)
         return tuple(
             QuotaStatus(
                 name=labels.get(name, name),
@@ -260,7 +258,7 @@ class StatusReader:
 
     def _find_wait(self, name: str, elsewhere: list[LaneState]) -> Waiting:
         """What the jobs of a lane wait for; `jobs` is 0, to be replaced."""
-        window = self.sweep.limits.window
+        window = self.facts.limits.window
         opening = opens_at(window, self.now)
         if window is not None and opening > self.now:
             return Waiting(
@@ -273,6 +271,10 @@ class StatusReader:
             state = scheduler.lanes.state(scheduler.lanes.lanes[name], self.now)
         until = state.until if state.until is not None and state.until > self.now else None
         return Waiting(lane=name, why=state.why, jobs=0, until=until, detail=state.detail)
+
+
+def _find_no_price(_role: str, _endpoint: str, _model: str) -> None:
+    """The price of tokens where the sweep's service, which knows it, is not installed."""
 
 
 def _is_lower(rate: int | None, than: int | None) -> bool:

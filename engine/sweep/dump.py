@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
-from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
+from engine.core.policy import Limits, Retry
 from engine.documents.validation import validate
 from engine.kinds import JobKind, Service
 from engine.registry import Registry, kinds_of
+from engine.sweep.facts import dump_facts, restore_limits, restore_unanswered, restore_value
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
 
@@ -56,6 +57,7 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
         "reuse": sweep.reuse,
         "folder": str(sweep.folder),
         "unanswered": asdict(sweep.unanswered),
+        "facts": dump_facts(sweep),
     }
 
 
@@ -89,7 +91,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         unresolved=pending,
     )
     assert not found.problems, "it was resolved before it was dumped"
-    limits = _restore_limits(dump["limits"])
+    limits = restore_limits(dump["limits"])
     return make(
         name=dump["name"],
         service=service,
@@ -101,7 +103,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         retry=Retry(**dump["retry"]),
         fold=dump["fold"],
         reuse=dump["reuse"],
-        unanswered=_restore_unanswered(dump.get("unanswered")),
+        unanswered=restore_unanswered(dump.get("unanswered")),
         groups_pending=bool(pending),
         registry=registry,
         folder=folder,
@@ -134,13 +136,6 @@ def _restore_rules(dump: Mapping[str, Any], axes: Mapping[str, Axis]) -> Rules:
     )
 
 
-def _restore_unanswered(written: Mapping[str, Any] | None) -> UnansweredPolicy:
-    if written is None:
-        # An earlier version made the dump.
-        return UnansweredPolicy()
-    return UnansweredPolicy(rule=UnansweredRule(written["rule"]), max_share=written["max_share"])
-
-
 def _dump_value(axis: Axis, value: AxisValue) -> Any:
     match axis:
         case PromptAxis():
@@ -151,21 +146,11 @@ def _dump_value(axis: Axis, value: AxisValue) -> Any:
             return value.label
 
 
-def _restore_value(axis: Axis, written: Any) -> AxisValue:
-    match axis:
-        case PromptAxis():
-            return AxisValue(label=written["name"], content=written["text"])
-        case DocumentAxis():
-            return AxisValue(label=written["label"], content=written["content"])
-        case _:
-            return AxisValue(label=written, content=written)
-
-
 def _restore_values(
     written: Mapping[str, Any], axes: Mapping[str, Axis]
 ) -> dict[str, tuple[AxisValue, ...]]:
     return {
-        name: tuple(_restore_value(axes[name], value) for value in values or ())
+        name: tuple(restore_value(axes[name], value) for value in values or ())
         for name, values in written.items()
     }
 
@@ -185,14 +170,3 @@ def _restore_health(
 def _dump_limits(limits: Limits) -> dict[str, Any]:
     # A list, because the order of the patterns matters and JSON objects may be reordered.
     return {**asdict(limits), "models": [[name, asdict(of)] for name, of in limits.models]}
-
-
-def _restore_limits(written: Mapping[str, Any]) -> Limits:
-    window = written["window"]
-    return Limits(
-        **{
-            **written,
-            "models": tuple((name, LaneLimits(**of)) for name, of in written["models"]),
-            "window": Window(**window) if window is not None else None,
-        }
-    )
