@@ -4,6 +4,7 @@ import json
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -95,15 +96,37 @@ def test_own_groups_are_checked_and_every_mistake_of_every_file_is_reported(
         assert place in outcome.stderr
 
 
-def test_the_example_of_the_guide_is_a_group(tmp_path: Path) -> None:
-    guide = ROOT / "docs" / "howto" / "write-a-group.md"
-    example = guide.read_text(encoding="utf-8").split("```")[1]
-    (tmp_path / "exam_stress.yaml").write_text(example, encoding="utf-8")
+@pytest.fixture
+def guide() -> str:
+    return (ROOT / "docs" / "howto" / "write-a-group.md").read_text(encoding="utf-8")
 
-    outcome = run("groups", "--cases", str(tmp_path), "--json")
+
+def example_of(guide: str) -> str:
+    return guide.split("```")[1].removeprefix("\n")
+
+
+def test_the_example_of_the_guide_is_listed_as_the_guide_shows(tmp_path: Path, guide: str) -> None:
+    (tmp_path / "exam_stress.yaml").write_text(example_of(guide), encoding="utf-8")
+
+    outcome = run("groups", "--cases", str(tmp_path))
 
     assert outcome.exit_code == 0
-    assert "exam_stress" in {group["name"] for group in json.loads(outcome.stdout)}
+    listed = outcome.stdout[outcome.stdout.index("exam_stress: ") :].splitlines()[:4]
+    assert indent("\n".join(listed), "    ") in guide
+
+
+def test_a_mistake_in_the_example_is_reported_as_the_guide_shows(
+    tmp_path: Path, guide: str
+) -> None:
+    (tmp_path / "exam_stress.yaml").write_text(
+        example_of(guide).replace("risk_level: moderate", "risk_level: severe"), encoding="utf-8"
+    )
+
+    outcome = run("groups", "--cases", str(tmp_path))
+
+    assert outcome.exit_code == 2
+    mistake = outcome.stderr.replace(str(tmp_path), "my-groups")
+    assert indent(mistake, "    ") in guide
 
 
 def test_calibrate_prints_the_figures_and_a_picture(tmp_path: Path) -> None:
