@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from engine.kinds import (
     TARGET,
@@ -47,6 +48,9 @@ class LocalEvaluator(Service):
 
     def __init__(self, target: Target | None = None) -> None:
         self._target = target
+
+    def with_settings(self, settings: LocalSettings, folder: Path = Path()) -> Self:
+        return super().with_settings(settings.within(folder), folder)
 
     @cached_property
     def _setup(self) -> EvaluationSetup:

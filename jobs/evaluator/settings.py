@@ -30,9 +30,11 @@ ENDPOINT_MAX_TOKENS = 512
 """The most tokens of a target's reply, unless its settings say otherwise."""
 
 
-def _to_absolute(path: str) -> str:
-    # A run may be resumed from another working directory.
-    return str(Path(path).expanduser().absolute())
+def _expand_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{path} is in the home folder of an unknown user") from None
 
 
 def _check_max_tokens(max_tokens: int | None, info: ValidationInfo) -> int | None:
@@ -48,7 +50,7 @@ MaxTokens = Annotated[
     AfterValidator(_check_max_tokens),
 ]
 """The most tokens of a target's reply; the model must declare `endpoint` before this field."""
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_to_absolute)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_expand_home)]
 
 
 _JUDGE_MAX_TOKENS = 2048
@@ -165,7 +167,9 @@ class LocalSettings(ServiceSettings):
     endpoint: Endpoint | None = None
     model_path: Annotated[
         LocalPath | None,
-        Field(description="A GGUF file on this machine, from the working directory on."),
+        Field(
+            description="A GGUF file on this machine; its path starts at the sweep file's folder."
+        ),
     ] = None
     judge: Annotated[
         JudgeSettings,
@@ -195,7 +199,10 @@ class LocalSettings(ServiceSettings):
     seed: Annotated[int, Field(ge=0, lt=2**53, description="Decides every draw.")] = 0
     cases: Annotated[
         LocalPath | None,
-        Field(description="A folder of your own groups, in addition to the built-in ones."),
+        Field(
+            description="A folder of your own groups, in addition to the built-in ones; its path starts at the"
+            " sweep file's folder."
+        ),
     ] = None
     expand_on: Annotated[
         Literal["failed", "all"],
@@ -216,6 +223,17 @@ class LocalSettings(ServiceSettings):
     def _check_translations(self) -> Self:
         check_translations(self.judge, self.attacker)
         return self
+
+    def within(self, folder: Path) -> Self:
+        """These settings with absolute paths, from `folder` on."""
+        paths = {"model_path": self.model_path, "cases": self.cases}
+        return self.model_copy(
+            update={
+                name: str(folder.absolute() / path)
+                for name, path in paths.items()
+                if path is not None
+            }
+        )
 
     @property
     def asks(self) -> bool:

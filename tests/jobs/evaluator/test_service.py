@@ -329,6 +329,20 @@ def test_the_cases_that_are_asked_are_facts_and_what_else_their_files_say_is_non
     ]
 
 
+def test_paths_start_at_the_folder_of_the_sweep_file(tmp_path: Path) -> None:
+    settings = LocalSettings(kind="local", model_path="model.gguf", cases="~/groups")
+
+    local = LocalEvaluator().with_settings(settings, tmp_path)
+
+    assert local.settings.model_path == str(tmp_path / "model.gguf")
+    assert local.settings.cases == str(Path.home() / "groups")
+
+
+def test_a_path_in_the_home_folder_of_an_unknown_user_is_a_mistake() -> None:
+    with pytest.raises(ValidationError, match="home folder of an unknown user"):
+        LocalSettings(kind="local", cases="~nobody-here/groups")
+
+
 def test_no_secret_and_no_path_is_part_of_the_identity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
