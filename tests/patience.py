@@ -86,4 +86,4 @@ def _stacks(process: "subprocess.Popen[Any]") -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         return "it outlives SIGABRT"
-    return f"it said: {stacks}" if stacks else ""
+    return f"it printed: {stacks}" if stacks else ""

@@ -1,4 +1,4 @@
-"""The suite itself: a hanging test ends, and a flaky test is told from one that fails."""
+"""The suite itself: a hanging test ends, and a flaky test is distinguished from one that fails."""
 
 import os
 import subprocess

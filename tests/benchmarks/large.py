@@ -182,7 +182,7 @@ class Watched:
 
 
 def changes(folder: Path, before: Path) -> str:
-    """How many jobs are new, and how many that had an answer were written anew."""
+    """How many jobs are new, and how many that had an answer were rewritten."""
     with closing(sqlite3.connect(folder / "nightsweep.db")) as store:
         store.execute("ATTACH ? AS old", (str(before),))
         [new] = store.execute(
@@ -193,7 +193,7 @@ def changes(folder: Path, before: Path) -> str:
             " WHERE old.state = 'succeeded' AND (now.generation, now.place, now.labels, now.cells)"
             " IS NOT (old.generation, old.place, old.labels, old.cells)"
         ).fetchone()
-    return f"{new} jobs new, {rewritten} answered ones written anew"
+    return f"{new} jobs new, {rewritten} answered ones rewritten"
 
 
 def edit(

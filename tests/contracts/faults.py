@@ -191,7 +191,7 @@ async def play(
         try:
             return await PLAYS[fault.kind](request, fault, released)
         except ConnectionError:
-            return web.Response()  # The client was killed: nobody is there to be wronged.
+            return web.Response()  # The client was killed, so no other client is affected.
     if fault.kind in ECHOES:
         return await echo(fault.kind, fault.status, request)
     if fault.kind == "body":

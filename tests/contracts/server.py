@@ -331,7 +331,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     )
     async with server:
         if arguments.port_file is not None:
-            # Renamed into place: whoever reads the file reads it whole.
+            # Renamed into place, so that a reader never sees a part of it.
             partial = arguments.port_file.with_suffix(".partial")
             partial.write_text(f"{server.port}\n", encoding="ascii")
             partial.rename(arguments.port_file)

@@ -84,7 +84,7 @@ class ServerState:
             self.violations.append(text)
 
     async def arrived(self, received: Received) -> None:
-        """Record a request and wake whoever waits for it."""
+        """Record a request and wake the tasks that wait for it."""
         self.requests.append(received)
         if self._waiting:
             async with self._arrived:

@@ -1,4 +1,4 @@
-"""docs/howto/add-a-format.md: whoever follows it has a format, and has touched one module of the source."""
+"""docs/howto/add-a-format.md: following it adds a format and touches one module of the source."""
 
 import os
 import re

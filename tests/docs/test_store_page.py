@@ -1,4 +1,4 @@
-"""docs/reference/store.md: every table and column is told of, every query answers."""
+"""docs/reference/store.md: every table and column is documented, every query answers."""
 
 import sqlite3
 import subprocess
@@ -23,7 +23,7 @@ PAGE = "docs/reference/store.md"
 
 def _script(job: Job) -> Answer | Exception:
     if job.labels["model"] == "broken":
-        return Permanent("no such model", detail="ask somebody else", status=404)
+        return Permanent("no such model", detail="ask another service", status=404)
     return scored(0.1, 0.4, 0.8, threshold=job.parameters["threshold"], raw=b'{"scores": 3}')
 
 
@@ -46,7 +46,7 @@ async def _night(path: Path) -> list[Row]:
     async with open_engine(path, registry=registry) as engine:
         run = await engine.submit(sweep)
         await run.execute()
-        await engine.store.runs.add_event(None, "lane", "somebody came by")
+        await engine.store.runs.add_event(None, "lane", "an unknown event")
         await engine.store.attempts.keep_unread(
             1, 1, 1, where="POST x: not JSON", body=b"<html>busy"
         )

@@ -116,7 +116,7 @@ async def test_what_an_older_version_kept_of_an_account_holds_after_an_upgrade(
 
 
 def name_as_before(path: Path, alias: str, *, held_until: float) -> None:
-    """Name an account in a store as versions did that told keys by their references."""
+    """Name an account in a store as versions did that distinguished keys by their references."""
     with closing(sqlite3.connect(path)) as store, store:
         for (name,) in store.execute("SELECT name FROM quota").fetchall():
             store.execute("UPDATE quota SET name = ? WHERE name = ?", (alias, name))

@@ -1,4 +1,4 @@
-"""Ctrl-C in a script that executes a run: given back, said in one line, exit code 130."""
+"""Ctrl-C in a script that executes a run: given back, reported in one line, exit code 130."""
 
 import signal
 import subprocess
@@ -38,7 +38,7 @@ async def tell(service):
     await service.recording.until_in_flight(3)
     print("in flight", flush=True)
 
-# Whoever started the tests may have had interrupts ignored.
+# The tests may have been started with interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 

@@ -1,4 +1,4 @@
-"""Waiting for permits: who comes first, what is let go, and what is said afterwards."""
+"""Waiting for permits: the order of callers, cancellation, and settling."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -239,7 +239,7 @@ async def test_an_error_of_the_book_is_raised_by_every_waiting_call() -> None:
 
 
 async def test_a_call_with_a_limit_of_its_own_loses_no_turn_to_calls_without() -> None:
-    """Both are told the same time to ask again, each time."""
+    """Both are given the same time to ask again, each time."""
     shared_limit = PermitLimit(name="all", rate_per_min=60)
     # Its own turns lie between those of all.
     slow = PermitLimit(name="slow", rate_per_min=19)

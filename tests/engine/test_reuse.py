@@ -1,4 +1,4 @@
-"""What a store holds is not asked again, and said; asked for afresh, everything is."""
+"""Stored answers are not asked for again, and reported; with `fresh`, everything is asked."""
 
 from collections.abc import Callable
 from pathlib import Path

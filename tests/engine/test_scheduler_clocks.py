@@ -101,7 +101,7 @@ async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_session
 
     at = [start.at for start in service.recording.started]
     real = sorted([*at[:first], *(time + back_s for time in at[first:])])
-    # Set back, never more; set ahead, which nobody can tell from time going by, what the pace lets through.
+    # Set back, never more; set ahead, which cannot be distinguished from time passing, as many as the pace allows.
     assert most_in_a_minute(real) <= (20 if back_s > 0 else 20 / 0.9 + 2)
     # It waits for about a window at most, and then goes on.
     assert len(at) - first >= 20

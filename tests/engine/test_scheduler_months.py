@@ -131,7 +131,7 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
         status = await run.execute()
 
     assert status.reason is StopReason.QUOTA
-    # Nobody tells in which month the first three were billed, so they count in both.
+    # It is unknown in which month the first three were billed, so they count in both.
     assert by_month(service.recording.started, "UTC") == [3, 2]
 
 
@@ -178,7 +178,7 @@ async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
 
     assert status.reason is StopReason.QUOTA
     assert billed["2027-01"] <= 600
-    # None is lost either: once the service has told, what it did not bill in the new month is there to use.
+    # None is lost either: once the service has reported its figures, what it did not bill in the new month can be used.
     assert billed["2027-02"] == 600
 
 

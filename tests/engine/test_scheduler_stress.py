@@ -88,7 +88,7 @@ async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_
 
     def script(job: Job) -> Answer | Exception:
         nonlocal served
-        # Somebody else uses the same key: there is less than the service told.
+        # Another client uses the same key, so less is left than the service reported.
         if served + 2 > 300:
             return QuotaExceeded("quota_exceeded", status=403)
         served += 2

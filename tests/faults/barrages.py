@@ -199,13 +199,13 @@ class Barrage:
             command.pause()
 
     def _kill(self, victim: Command) -> int:
-        """SIGKILL, and how many requests died with it: nobody may take them over before they are counted."""
+        """SIGKILL, and how many requests died with it: no process may take them over before they are counted."""
         with self.scene.locked() as held_by:
             victim.kill()
             return held_by(victim.pid)
 
     def _stop_past_lease(self, victim: Command) -> None:
-        # Within one of its transactions it would hold SQLite's lock, and stop everybody else as well.
+        # Within one of its transactions it would hold SQLite's lock, and block all other processes.
         with self.scene.locked() as held_by:
             victim.send_signal(signal.SIGSTOP)
             victim.wait_stopped()

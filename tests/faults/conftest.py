@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-# What these assert on behalf of tests is told like what the tests themselves assert.
+# Rewritten, so that their failed assertions show values like those of the tests themselves.
 for checks in ("barrages", "scenarios", "sweeps"):
     pytest.register_assert_rewrite(f"tests.faults.{checks}")
 

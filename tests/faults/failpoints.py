@@ -5,7 +5,7 @@ Installed in child processes of the tests alone, from outside: the product has n
     statement    an SQL statement is about to be executed, of a migration as well
     migrated     the one that says that the store is migrated
     commit       a write transaction is complete and its COMMIT is about to be executed
-    committed    COMMIT has returned; nobody has been told of it yet
+    committed    COMMIT has returned; no caller has been notified yet
     request      a request is about to be handed to the network
     head         the head of an answer has come in
     answer       an answer is there, whole; it is not in the store yet
@@ -39,7 +39,7 @@ STEPS = ("statement", "migrated", "commit", "committed", "request", "head", "ans
 class Faults:
     """What befalls a process: `signal` reaches it at step `at`, counted among the steps `of`.
 
-    `trace` is a file that gets a line for each of these steps, with its time. `poison` is a text: whoever is about to
+    `trace` is a file that gets a line for each of these steps, with its time. `poison` is a text: a process about to
     send it dies. `lease_s` replaces the engine's lease. `clock_s` is how far its wall clock is ahead of the machine's.
     """
 

@@ -1,4 +1,4 @@
-"""A service by somebody else, which puts its key into everything that it says."""
+"""A third-party service that puts its key into all of its texts."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence

@@ -80,7 +80,7 @@ class Pressures:
         assert most <= RATE_PER_MIN, f"{most} of {RATE_PER_MIN} arrived within 60 s"
 
     def vanishing_store(self, rounds: int) -> None:
-        """The store is removed, moved or replaced under a run, which stops and is gone on with; nobody pays twice."""
+        """The store is removed, moved or replaced under a run, which stops and is continued; no request is paid for twice."""
         sweep = small(self._server.url, repeats=_VANISHING_JOBS // 2)
         for number in range(rounds):
             way, harm = list(HARMS.items())[number % len(HARMS)]

@@ -164,7 +164,7 @@ class Soak:
         command = [sys.executable, "-m", "pytest", "-q", str(FUZZ_TESTS), f"--junit-xml={report}"]
         command += ["--hypothesis-profile=soak", f"--hypothesis-seed={self._seed}"]
         ended = subprocess.run(  # noqa: S603
-            # Folders of its own: nobody else tidies them up.
+            # Folders of its own, which are not cleaned up otherwise.
             [*command, f"--basetemp={folder / 'pytest'}"],
             cwd=ROOT,
             env={**os.environ, "SOAK_EXAMPLES": str(self._examples)},

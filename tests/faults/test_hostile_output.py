@@ -105,7 +105,7 @@ def test_what_a_service_says_before_the_night_reaches_the_terminal_as_text(
 
 
 def poisoned(scene: Scene) -> None:
-    """A store that somebody else has made: whatever can hold text holds hostile text."""
+    """A foreign store in which every text column holds hostile text."""
     with closing(sqlite3.connect(scene.store)) as connection, connection:
         labels = {"model": HOSTILE, "prompt": HOSTILE, "group": HOSTILE, HOSTILE: HOSTILE}
         connection.execute(

@@ -78,7 +78,7 @@ async def fill(store: Path, *, repeats: int = 3) -> None:
 
 
 async def look(store: Path) -> dict[str, Any]:
-    """What everybody who only looks at a store is shown."""
+    """What each read-only command shows of a store."""
     async with open_engine(store, registry=registry(service()), read_only=True) as engine:
         return await shown(engine)
 
@@ -155,7 +155,7 @@ def shared() -> Iterator[Path]:
 
 
 def seal(folder: Path, *, but: Path) -> None:
-    """Let everybody read what is in a folder, `but` one file, and nobody write it."""
+    """Let all users read the files of a folder, `but` one, and none write them."""
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o555 if path.is_dir() else 0o200 if path == but else 0o444)
 

@@ -190,7 +190,7 @@ CERTIFICATES: dict[str, Make] = {
     ),
     "of another host": lambda ca: ca.issue_cert("elsewhere.example"),
     "of another address": lambda ca: ca.issue_cert("127.0.0.2"),
-    "of nobody we know": lambda _: trustme.CA().issue_cert("127.0.0.1"),
+    "of an unknown authority": lambda _: trustme.CA().issue_cert("127.0.0.1"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Two and four processes on one run: each job once, nobody starves, rate and quota hold in sum."""
+"""Two and four processes on one run: each job once, no process starves, rate and quota hold in sum."""
 
 import json
 from collections import Counter
@@ -67,7 +67,7 @@ def wait_all_have_more(
 ) -> Counter[str]:
     """Wait until each process has taken its share of the slots once more; how many each has then.
 
-    All that it has taken by then has arrived at the server, which answers it when it is next told to.
+    All that it has taken by then has arrived at the server, which answers it at its next `play`.
     """
     share = SLOTS // len(commands)
     now = before

@@ -9,7 +9,7 @@ from tests.faults.sweeps import Scene, Scenes, crisis
 from tests.launcher.processes import Command
 
 HASTY_LEASE = Faults(lease_s=1.0)
-"""For who gives up a stopped process; the stopped one has the whole lease, and gives up nobody in haste."""
+"""For the process that gives up a stopped one; the stopped one has the whole lease."""
 JOBS = "SELECT state, fence, id, attempts, error FROM job ORDER BY fence, id"
 HASTY = {"NIGHTSWEEP_POLL_S": "0.2", "NIGHTSWEEP_HEARTBEAT_S": "0.3"}
 
@@ -113,7 +113,7 @@ def test_the_late_answers_of_a_process_that_was_given_up_are_kept_once(
     server.wait_received(6)
     stop(scene, stopped)
     server.configure(latency_s=0.0)
-    # Whoever takes its jobs over gets no answer while the first owner comes back with its own.
+    # The process that takes its jobs over gets no answer while the first owner comes back with its own.
     server.play("hang", times=None, path=EVALUATION)
     other = start(scene, "resume", faults=HASTY_LEASE)
     server.wait_received(12)

@@ -51,7 +51,7 @@ def open_to_all() -> Iterator[Path]:
 
 
 def refusal(store: Path, scratch: Path) -> str:
-    """What a user without special rights is told who opens a store."""
+    """The error that a user without special rights gets when opening a store."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", OPEN, str(scratch / "scratch.db"), str(store), str(NOBODY)],
         cwd=ROOT,

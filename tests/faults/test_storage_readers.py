@@ -1,4 +1,4 @@
-"""A reader that holds a transaction for minutes: said who it is, and nothing is lost."""
+"""A reader that holds a transaction for minutes: it is named, and nothing is lost."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
 
     assert f"process {pid} (python" in logged[0]
     assert status.jobs["succeeded"] == 1_000
-    # As many jobs more, and the log has started anew instead of growing on.
+    # As many jobs more, and the log was restarted instead of growing on.
     assert afterwards < 1.5 * while_read
 
 

@@ -14,7 +14,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 class Proxy:
     """`asked` holds the first line of each request over HTTP, or host:port over SOCKS.
 
-    With `status` it refuses. `login` (user:password) is what it wants to be told.
+    With `status` it refuses. `login` (user:password) is what it requires.
     """
 
     leads_to: int

@@ -198,7 +198,7 @@ async def test_a_request_after_a_failed_handshake_was_not_sent() -> None:
 
 
 async def test_a_request_that_cannot_connect_within_the_deadline_was_not_sent() -> None:
-    # The kernel takes the connection; nobody shakes hands over it.
+    # The kernel accepts the connection; no TLS handshake follows.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
 

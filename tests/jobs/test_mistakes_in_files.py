@@ -1,4 +1,4 @@
-"""What is said of the mistakes that people make in sweep files, each with the line and column."""
+"""The messages for common mistakes in sweep files, each with the line and column."""
 
 from pathlib import Path
 

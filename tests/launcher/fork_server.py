@@ -52,7 +52,7 @@ def _child(request: Mapping[str, Any]) -> None:
     for number, descriptor in enumerate(request["streams"]):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    # A test that waits for it in vain aborts it, to be told what it was doing.
+    # A test that waits for it in vain aborts it, to see what it was doing.
     faulthandler.enable()
     # As in an interpreter of its own, whether or not PYTHONUNBUFFERED is set for the tests.
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty(), write_through=False)  # type: ignore[union-attr]  # it is no other

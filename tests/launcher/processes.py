@@ -203,11 +203,11 @@ class Command:
         self.until(lambda: self._state() == "T", "SIGSTOP")
 
     def _abort(self) -> str:
-        """End a command that is no longer waited for; what it said, its stacks included."""
+        """End a command that is no longer waited for; returns its output, with its stacks."""
         for number in (signal.SIGABRT, signal.SIGCONT):
             self.send_signal(number)
         self._launcher.wait_code(self.pid, DYING_S)
-        return f"it said: {self.stderr}"
+        return f"its output: {self.stderr}"
 
     def _state(self) -> str:
         try:

@@ -118,7 +118,7 @@ def greet() -> None:
 @added.command()
 def crash() -> None:
     """Be a bug."""
-    raise RuntimeError("nobody foresaw this")
+    raise RuntimeError("unforeseen")
 
 
 @added.command()

@@ -1,4 +1,4 @@
-"""What a shell is told when somebody presses the Tab key."""
+"""What a shell is offered when a user presses the Tab key."""
 
 import shutil
 import sqlite3
@@ -18,7 +18,7 @@ Complete = Callable[..., list[str]]
 
 @pytest.fixture
 def complete(nightsweep: Nightsweep) -> Complete:
-    """The words that bash is told for the last of these."""
+    """The words that bash is offered for the last of these."""
 
     def ask(*words: str, **environment: str) -> list[str]:
         completed = nightsweep(

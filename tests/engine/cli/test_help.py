@@ -146,7 +146,7 @@ def test_a_bug_is_shown_with_its_traceback_and_an_exit_code_of_its_own(
     ended = nightsweep("greetings", "crash")
 
     assert ended.returncode == 70
-    assert "RuntimeError: nobody foresaw this" in ended.stderr
+    assert "RuntimeError: unforeseen" in ended.stderr
 
 
 def test_named_errors_are_printed_line_by_line_also_out_of_a_task_group(

@@ -46,7 +46,7 @@ def wait_printed(process: "subprocess.Popen[str]", text: str) -> None:
             if text in line:
                 return
             output.append(line)
-        pytest.fail(f"it has ended before it said {text!r}; it said: {''.join(output)}")
+        pytest.fail(f"it ended before it printed {text!r}; it printed: {''.join(output)}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -169,7 +169,7 @@ def test_ctrl_z_lets_the_transaction_end_so_that_no_process_waits_for_a_stopped_
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Of its own, as a shell starts it: the system stops no group that nobody could continue.
+        # A group of its own, as a shell starts it: the system does not stop orphaned groups.
         process_group=0,
     )
     locked = []

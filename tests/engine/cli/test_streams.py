@@ -17,7 +17,7 @@ Sweep = Callable[..., str]
 
 @pytest.fixture
 def unread() -> Iterator[int]:
-    """The end of a pipe that nobody reads any more."""
+    """The writing end of a pipe whose reading end is closed."""
     theirs, ours = os.pipe()
     os.close(theirs)
     yield ours
@@ -51,7 +51,7 @@ def test_who_reads_the_data_may_go_away(
 def test_a_run_continues_when_its_log_is_not_read(
     nightsweep: Nightsweep, sweep: Sweep, unread: int
 ) -> None:
-    more = "exclude: [{models: nothing-*}]\n"  # a warning: said before anything is sent
+    more = "exclude: [{models: nothing-*}]\n"  # a warning, before anything is sent
 
     ended = nightsweep("run", sweep("a", "b", more=more), "--json", streams={2: unread})
 

@@ -1,4 +1,4 @@
-"""Whose limits a request uses: told by the address and the key, however they are written."""
+"""Whose limits a request uses: decided by the address and the key, however they are written."""
 
 import pytest
 

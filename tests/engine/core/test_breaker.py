@@ -226,7 +226,7 @@ def test_a_refusal_or_another_failure_ends_an_outage() -> None:
     breaker = away().on_start()
 
     assert breaker.on_refusal(is_probe=True).admits(0.0) is None
-    # What was never sent met nobody.
+    # A request that was never sent has reached no service.
     unsent = breaker.on_refusal(is_probe=True, sent=False)
     assert (unsent.away_since, unsent.probing) == (breaker.away_since, False)
     assert breaker.on_failure("HTTP 404", 0.0, started=0.0, is_probe=True).admits(0.0) is None

@@ -118,5 +118,5 @@ def test_all_that_can_be_used_is_shared_out_as_evenly_as_possible(
         share = given_out.get(one.name, 0)
         assert share <= one.room
         if share < one.room:
-            # Nobody who was given something is more than one above a lane that has room left.
+            # No lane that was given something is more than one above a lane that has room left.
             assert all(level[name] <= level[one.name] + 1 for name in given_out)

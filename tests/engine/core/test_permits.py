@@ -122,7 +122,7 @@ def test_answers_that_took_less_never_let_a_window_see_more_than_it_has(
 
 
 def prompt(budget: int, cost: int, took: int, *, seconds: float, answer_s: float) -> Book:
-    """Calls of even cost by somebody who always has more, and asks when it is told to."""
+    """Calls of even cost by a caller that always has more, and asks again at the given time."""
     book, now, settled = Book(), NOW, 0
     while now < NOW + seconds:
         granted = book.ask(now, *[cost] * 50, tokens_per_min=budget)

@@ -1,4 +1,4 @@
-"""Placeholders of templates are found, told with their place, and filled."""
+"""Placeholders of templates are found, reported with their place, and filled."""
 
 import pytest
 

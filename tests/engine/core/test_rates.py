@@ -35,7 +35,7 @@ def most_in_any_window(starts: Sequence[float]) -> int:
 
 
 def prompt_starts(rate: int, *, seconds: float, horizon_s: float, chance: Random) -> list[float]:
-    """The slots that a caller gets who always asks when it is told to; the log goes through JSON."""
+    """The slots of a caller that always asks again at the given time; the log goes through JSON."""
     log, now = EMPTY, NOW
     starts: list[float] = []
     while now < NOW + seconds:

@@ -156,7 +156,7 @@ def mistakes(folder: Path, name: str, form: str, content: str | bytes) -> tuple[
 
 
 def first_mistake(folder: Path, name: str, form: str, content: str) -> tuple[str, str]:
-    """What is told first, and the text from the place that it is told of on."""
+    """The first reported mistake, and the text from its place on."""
     first = mistakes(folder, name, form, content)[0]
     assert first.place is not None, first
     line = content.split("\n")[first.place.line - 1]

@@ -1,4 +1,4 @@
-"""Each mistake in a file is told where it stands: whatever is misspelt or of a wrong type, in each format."""
+"""Each misspelt key and each value of a wrong type is reported with its place, in each format."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -132,7 +132,7 @@ async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_al
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
     await store.queue.settle(interruption(first, run, reserved=True))
 
-    await keep(store, run, first, "held for nobody")
+    await keep(store, run, first, "held for no request")
     unheld = await state(store)
     [second] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
     await keep(store, run, first, "held for the next attempt")

@@ -33,7 +33,7 @@ async def main():
         print("loaded", flush=True)
         await model.reply(question)
 
-# Whoever started the tests may have had interrupts ignored.
+# The tests may have been started with interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     anyio.run(main)
@@ -61,7 +61,7 @@ def model_processes(of: int) -> list[psutil.Process]:
 
 
 async def ended(process: psutil.Process) -> None:
-    """Return once a process has ended, whether or not its parent has been told."""
+    """Return once a process has ended, whether or not its parent has been notified."""
 
     def has_ended() -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

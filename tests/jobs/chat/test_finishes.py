@@ -86,7 +86,7 @@ NAMES = [
     ("limit", Finish.TRUNCATED, _LLAMA_CPP),
     ("load", Finish.BROKEN_OFF, _OLLAMA),
     ("eos", Finish.WHOLE, _TOGETHER),
-    ("something new", Finish.WHOLE, "a name that nobody knows"),
+    ("something new", Finish.WHOLE, "a name that no provider uses"),
     ("", Finish.WHOLE, "an empty one"),
 ]
 

@@ -151,7 +151,7 @@ async def test_a_paid_reply_is_returned_while_its_evaluation_is_cancelled() -> N
 
 
 def mistakes(**service: Any) -> list[str]:
-    """What is said of a sweep with this `service`."""
+    """The warnings about a sweep with this `service`."""
     written = {
         "name": "limits",
         "service": {"kind": "local", **service},

@@ -48,7 +48,7 @@ def forbidden(name: str) -> dict[str, Any]:
     return {"detail": [found]}
 
 
-# What was answered, what the endpoint was set to, what is told; and where it was seen.
+# The answer, the endpoint's settings, the advice; and where the answer was seen.
 MISTAKES: list[tuple[int, Any, dict[str, Any], str, str]] = [
     (
         400,

@@ -1,4 +1,4 @@
-"""Thoughts as models and servers spell them, told apart from what is said."""
+"""Thoughts as models and servers write them, separated from the answer."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 from tests.jobs.chat.server import completion
 
-# Each as the model writes it when no parser takes the thought out, with where that is told.
+# Each as the model writes it when no parser removes the thought, with the source.
 SPELLINGS = {
     # https://huggingface.co/deepseek-ai/DeepSeek-R1
     "<think>\nA.\n</think>\n\nB.": ("B.", "A."),

@@ -1,4 +1,4 @@
-"""What a model says is judged as it was said: nothing is taken out of it but our own keys."""
+"""A reply is judged as the model wrote it: only our own keys are removed."""
 
 from pathlib import Path
 

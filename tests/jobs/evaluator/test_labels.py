@@ -1,4 +1,4 @@
-"""Whose verdicts the numbers are is said wherever people see them."""
+"""The judge is named wherever its numbers are shown."""
 
 from pathlib import Path
 

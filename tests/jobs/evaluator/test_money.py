@@ -266,7 +266,7 @@ async def test_a_plan_tells_the_most_by_prices_and_then_what_earlier_calls_took(
     assert judge.cost is not None
     assert target.cost["USD"] == pytest.approx(most, abs=2 * CASES / 1_000)
     assert judge.cost["USD"] > CASES * 2048 / 1_000
-    # 120 tokens of the target a call; the judge's provider told what it cost.
+    # 120 tokens of the target a call; the judge's provider reported the cost.
     assert [(one.calls, one.cost, one.learnt) for one in after.money] == [
         (3 * CASES, dollars(3 * CASES * 0.12), True),
         (3 * CASES, dollars(3 * CASES * 0.25), True),

@@ -1,4 +1,4 @@
-"""Conversations: how they are led, judged, told and paid for."""
+"""Conversations: how they are led, judged, reported and paid for."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 class Model:
-    """Kind by its seed, or as it is told for each turn of the person (counted from 0)."""
+    """Kind by its seed, or as given for each turn of the person (counted from 0)."""
 
     def __init__(self, *turns: str, fail_after: int | None = None) -> None:
         self.questions: list[Question] = []

@@ -1,4 +1,4 @@
-"""What a sweep over one's own models is told before anything is sent: its calls, and what to mind."""
+"""The plan and the warnings of a sweep over one's own models, before anything is sent."""
 
 import json
 from collections.abc import Mapping

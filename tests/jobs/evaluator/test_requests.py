@@ -248,7 +248,7 @@ async def test_status_counts_calls_here_and_elsewhere(tmp_path: Path) -> None:
     [(here, elsewhere)] = looks
     started = sum(at <= NOW + 59 for at in play.times())
     assert here.requests_per_min == started > 25
-    # Others are told every two seconds.
+    # Other processes see it every two seconds.
     assert started - 2 <= (elsewhere.requests_per_min or 0) <= started
     left_s = (20 * CASES - started) / 30 * 60
     assert here.seconds_left == pytest.approx(left_s, rel=0.2)

@@ -394,7 +394,7 @@ async def test_an_answer_tells_what_is_unanswered_apart() -> None:
     assert measured.note == (
         "1 of 5 questions unanswered (moderated 1), such as written-03: withheld: at 10.0.0.7"
     )
-    # What an endpoint says stays with whoever runs the evaluation.
+    # An endpoint's texts stay with the operator of the evaluation.
     assert b"10.0.0.7" not in answer.raw
 
 

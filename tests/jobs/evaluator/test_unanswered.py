@@ -62,7 +62,7 @@ ANSWERS = [
 
 
 class Model:
-    """Kind to everybody but in the place of the replies to `awkward` questions, as long as it is ill."""
+    """Kind in every reply but those to `awkward` questions, as long as it is ill."""
 
     def __init__(self, instead: tuple[int, Any], *awkward: str) -> None:
         self.instead = instead

@@ -38,7 +38,7 @@ GROUPS = [GROUP, OTHER_GROUP]
 
 
 class Models:
-    """Models that withhold what holds one of some words, until they are told to answer."""
+    """Models that refuse questions with one of some words, until they are set to answer."""
 
     def __init__(self, *words: str) -> None:
         self.words = words

@@ -356,7 +356,7 @@ def test_enkrypt_s_package_reads_why_a_model_is_unhealthy(
         ],
     )
 
-    # The package raises where there is an error, with all that it was told.
+    # The package raises where there is an error, with the whole message.
     assert "unhealthy" in got[0]["raised"]
     assert "no GPU is free" in got[0]["raised"]
     assert "is not listed" in got[1]["raised"]

@@ -270,7 +270,7 @@ async def test_a_folder_that_not_even_root_can_write_to_is_refused(folder: str) 
 
 
 async def test_a_workers_folder_that_is_in_the_way_is_named(tmp_path: Path) -> None:
-    (tmp_path / "store.db.workers").write_text("somebody's file")
+    (tmp_path / "store.db.workers").write_text("a user's file")
 
     message = await refusal(tmp_path / "store.db")
 
