@@ -11,7 +11,7 @@ _SURPRISE = 16
 """The margin on the largest cost after one answer, as a multiple; it shrinks with more answers."""
 
 
-UNTOLD = 2**62
+UNREPORTED = 2**62
 """The allotment until the service has reported it."""
 
 
@@ -53,9 +53,9 @@ class QuotaState:
         assert self.used + self.reserved <= self.allotted, self
 
     @property
-    def is_told(self) -> bool:
+    def is_reported(self) -> bool:
         """Whether the service has reported the allotment."""
-        return self.allotted < UNTOLD
+        return self.allotted < UNREPORTED
 
     @property
     def room(self) -> int:

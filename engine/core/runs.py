@@ -104,7 +104,7 @@ class WaitReason(StrEnum):
     """The service refuses requests as too many and does not say for how long."""
     FIRST_ANSWER = "first_answer"
     """An answer that shows what a job costs."""
-    UNTOLD = "untold"
+    QUOTA_UNKNOWN = "quota_unknown"
     """The service has not reported its quota yet: until it does, one evaluation at a time."""
     QUOTA = "quota"
     CREDIT = "credit"

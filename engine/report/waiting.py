@@ -38,7 +38,7 @@ _WORDS = {
     WaitReason.FIRST_ANSWER: _Words(
         "queued for the first answer, which tells their cost", is_queued=True
     ),
-    WaitReason.UNTOLD: _Words(
+    WaitReason.QUOTA_UNKNOWN: _Words(
         "queued one at a time until the service tells its quota", is_queued=True
     ),
     WaitReason.QUOTA: _Words("the quota is used up"),

@@ -186,7 +186,7 @@ class Lane:
 
     def retry_refused(self) -> None:
         """Claim again after an answer: the quota or the cost of a class may be known now."""
-        if self.next_at == inf or self.waits_for is WaitReason.UNTOLD:
+        if self.next_at == inf or self.waits_for is WaitReason.QUOTA_UNKNOWN:
             self.next_at = 0.0
 
     def wait_for_quota(self, until: float) -> None:

@@ -85,7 +85,7 @@ HOLDS: dict[WaitReason, Callable[[Lane, Lanes], None]] = {
     WaitReason.HELD: throttled(is_told_when=True),
     WaitReason.THROTTLED: throttled(is_told_when=False),
     WaitReason.FIRST_ANSWER: asks_later(WaitReason.FIRST_ANSWER),
-    WaitReason.UNTOLD: asks_later(WaitReason.UNTOLD),
+    WaitReason.QUOTA_UNKNOWN: asks_later(WaitReason.QUOTA_UNKNOWN),
     WaitReason.QUOTA: blocked(Block.QUOTA, "all 1,000 tests of the month are used"),
     WaitReason.CREDIT: blocked(Block.CREDIT, "the account is empty"),
     WaitReason.HEALTH: blocked(Block.HEALTH, ""),

@@ -69,8 +69,8 @@ class Admission:
             return 0
         of_tests = [key for key in self.keys if not key.counts_requests]
         known = self.costs.get(cost_class)
-        if any(not self.states[key].is_told and self.states[key].reserved for key in of_tests):
-            self.refusals[cost_class] = WaitReason.UNTOLD
+        if any(not self.states[key].is_reported and self.states[key].reserved for key in of_tests):
+            self.refusals[cost_class] = WaitReason.QUOTA_UNKNOWN
             return None
         is_probe = known is None and expected_tests is None and bool(of_tests)
         if is_probe and cost_class in self.probing:

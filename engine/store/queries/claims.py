@@ -43,7 +43,7 @@ _OF_CLASS = (
 )
 _PLACE = (job.c.repeat, job.c.place)
 _LAST = (2**62, 2**62)
-_UNTOLD_RETRY_S = 1.0
+_QUOTA_UNKNOWN_RETRY_S = 1.0
 """Seconds until checking again whether another process has learned the quota from the service."""
 
 
@@ -254,7 +254,12 @@ def _find_candidates(
             classes.discard(row["cost_class"])
             why = admission.refusals[row["cost_class"]]
             found.later.append(
-                (request.now + _UNTOLD_RETRY_S if why is WaitReason.UNTOLD else inf, why)
+                (
+                    request.now + _QUOTA_UNKNOWN_RETRY_S
+                    if why is WaitReason.QUOTA_UNKNOWN
+                    else inf,
+                    why,
+                )
             )
             if is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
                 return found

@@ -106,7 +106,7 @@ def find_known(
 ) -> dict[tuple[str, str], QuotaState]:
     """The rows of `keys` whose allotment is known, by (name, period)."""
     found = read(connection, [(key.name, key.period) for key in keys])
-    return {name: state for name, state in found.items() if state.is_told}
+    return {name: state for name, state in found.items() if state.is_reported}
 
 
 def total_settled(connection: Connection, key: QuotaKey) -> int:
@@ -155,16 +155,16 @@ def expect(connection: Connection, key: QuotaKey) -> bool:
     name = key.name, key.period
     state = read(connection, [name]).get(name)
     if state is None:
-        state = QuotaState(allotted=arithmetic.UNTOLD)
+        state = QuotaState(allotted=arithmetic.UNREPORTED)
         write(connection, {name: state})
-    return not state.is_told
+    return not state.is_reported
 
 
 def forget(connection: Connection, key: QuotaKey) -> None:
     """Remove a row of unknown allotment and what is held under it, because the service has no quota."""
     name = key.name, key.period
     state = read(connection, [name]).get(name)
-    if state is not None and not state.is_told:
+    if state is not None and not state.is_reported:
         for table in (reservation, quota):
             of_key = (table.c.name == key.name) & (table.c.period == key.period)
             connection.execute(delete(table).where(of_key))

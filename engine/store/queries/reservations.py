@@ -165,7 +165,7 @@ def rename(connection: Connection, before: str, after: str) -> None:
             new = replace(old, reserved=0)
         used = max(one.used + one.overrun for one in (old, new))
         state = arithmetic.fit_to_allotment(
-            allotted=new.allotted if new.is_told else old.allotted,
+            allotted=new.allotted if new.is_reported else old.allotted,
             used=used,
             reserved=old.reserved + new.reserved,
         )

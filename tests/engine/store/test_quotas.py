@@ -368,7 +368,7 @@ async def test_until_the_service_has_reported_its_quota_one_job_is_in_flight_and
 
     assert is_awaited
     assert (only.reserved, shown) == (10, {})
-    assert (waiting.jobs, waiting.why) == ((), WaitReason.UNTOLD)
+    assert (waiting.jobs, waiting.why) == ((), WaitReason.QUOTA_UNKNOWN)
     # It counts in the figure, beside what the service has used.
     assert len(rest) == 1
     assert await state(store) == QuotaState(allotted=25, used=3, reserved=20)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.quota import UNTOLD, QuotaState
+from engine.core.quota import UNREPORTED, QuotaState
 from engine.store import Store
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
@@ -43,7 +43,7 @@ async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_c
     assert await state(store) == QuotaState(allotted=50, used=2)
 
 
-@pytest.mark.parametrize("allotted", [50, UNTOLD])
+@pytest.mark.parametrize("allotted", [50, UNREPORTED])
 async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
     await store.limits.set_cap(TESTS, allotted=allotted)
     await submit(store, new_job("one", expected_tests=20))
