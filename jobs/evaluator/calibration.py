@@ -10,7 +10,6 @@ from typing import Any
 from engine.documents.reading import load_document
 from engine.documents.validation import not_a_mapping, validate
 from engine.kinds import (
-    Accounts,
     Clock,
     JobError,
     Permit,
@@ -19,7 +18,6 @@ from engine.kinds import (
     SweepError,
     UnansweredPolicy,
     UnansweredRule,
-    Usage,
     UsageError,
 )
 from engine.permits import MemoryBook, Permits
@@ -39,6 +37,7 @@ from jobs.evaluator.questions import MissingAnswer, Tolerance, map_concurrently
 from jobs.evaluator.ratings import RatedReply
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import model_caller_for
+from jobs.evaluator.standalone import StandaloneContext
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +46,13 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 
 _DIGITS = 4
 _EVERY = UnansweredPolicy(rule=UnansweredRule.FAIL_JOB)
-_IN_MEMORY = Accounts(b"")
 
 
-class _StandaloneContext:
-    """A JobContext outside a run: it stores nothing but keeps the endpoint's limits."""
+class _LimitedContext(StandaloneContext):
+    """A StandaloneContext that keeps the endpoint's limits and logs events."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self._permits = Permits(MemoryBook(clock), clock, "calibration")
         self._slots = Slots(clock)
 
@@ -70,25 +68,8 @@ class _StandaloneContext:
         limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
         return await self._permits.wait([limit], tokens=tokens)
 
-    def account(self, address: str, key: str = "") -> str:
-        # Held in memory only, so the key needs no secret to hide it.
-        return _IN_MEMORY.name(address, key)
-
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._slots.hold(name, max_in_flight)
-
-    async def cached(
-        self,
-        key: Mapping[str, Any],
-        call: Callable[[], Awaitable[bytes]],
-        *,
-        tests: int = 0,
-        usage: Callable[[], Sequence[Usage]] | None = None,
-    ) -> bytes:
-        return await call()
-
-    def progress(self, answered: int, total: int) -> None:
-        return None
 
     async def note(self, kind: str, message: str) -> None:
         logger.warning("%s: %s", kind, message)
@@ -105,7 +86,7 @@ async def score_replies(
     `judge` is `rules` or a YAML, TOML or JSON file that holds what a sweep file has under `service.judge`. Raises
     UsageError if the file is wrong or the judge fails.
     """
-    context = _StandaloneContext(clock)
+    context = _LimitedContext(clock)
     async with AsyncExitStack() as stack:
         chosen = await _open_judge(judge, clock, stack)
 

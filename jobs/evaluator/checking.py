@@ -1,21 +1,14 @@
 """Checks before a run: whether the models of a sweep answer, and the judge in the required form."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import anyio
 
 from engine.kinds import (
-    Accounts,
     Check,
-    Clock,
     JobContext,
     JobError,
     KeyRenewed,
-    Permit,
-    Usage,
     nearest,
     suggestion,
 )
@@ -31,63 +24,6 @@ from jobs.evaluator.model_caller import SHORT_QUESTION
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
 """A reply for the judge to judge."""
-
-
-class _FreePermit:
-    """A permit without a limit."""
-
-    async def start(self) -> None:
-        return None
-
-    async def settle(self, tokens: int) -> None:
-        return None
-
-
-_IN_MEMORY = Accounts(b"")
-
-
-@dataclass(frozen=True, slots=True)
-class OnceContext:
-    """A JobContext for single questions outside a run: it stores nothing and applies no limits."""
-
-    clock: Clock
-
-    async def permit(
-        self,
-        name: str,
-        *,
-        rate_per_min: int | None = None,
-        tokens_per_min: int | None = None,
-        tokens: int = 0,
-        to_model: bool = False,
-    ) -> Permit:
-        return _FreePermit()
-
-    def account(self, address: str, key: str = "") -> str:
-        # Held in memory only, so the key needs no secret to hide it.
-        return _IN_MEMORY.name(address, key)
-
-    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
-
-    async def cached(
-        self,
-        key: Mapping[str, Any],
-        call: Callable[[], Awaitable[bytes]],
-        *,
-        tests: int = 0,
-        usage: Callable[[], Sequence[Usage]] | None = None,
-    ) -> bytes:
-        return await call()
-
-    def progress(self, answered: int, total: int) -> None:
-        return None
-
-    async def note(self, kind: str, message: str) -> None:
-        return None
-
-    async def keep_unread(self, where: str, body: bytes) -> None:
-        return None
 
 
 async def find_listed(

@@ -23,7 +23,6 @@ from jobs.chat.endpoint import ChatTarget
 from jobs.chat.prices import price_of
 from jobs.chat.target import Target
 from jobs.evaluator.checking import (
-    OnceContext,
     ask_attacker,
     ask_each,
     ask_judge,
@@ -35,6 +34,7 @@ from jobs.evaluator.model_caller import ATTACKER, JUDGE
 from jobs.evaluator.providers import endpoint_advice
 from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
+from jobs.evaluator.standalone import StandaloneContext
 
 _JUDGING = ("judge", "expand_on")
 """The settings that can change when stored replies are judged again."""
@@ -173,7 +173,7 @@ class LocalEvaluator(Service):
         found = [] if client.target is None else list(await ask_each(client.target, models))
         cases = self._setup.cases
         case = cases.group(cases.names[0]).cases[0]
-        context = OnceContext(client.clock)
+        context = StandaloneContext(client.clock)
         if client.judge.calls_a_model:
             found.append(await ask_judge(client.judge, case, context))
         if client.attacker is not None and client.attacker_chat is not None:
