@@ -13,10 +13,13 @@ from jobs.chat import model_file
 
 pytest.register_assert_rewrite("tests.launcher.processes")
 
+from tests.compiled_statements import share_compiled_statements  # noqa: E402
 from tests.launcher.processes import Launcher  # noqa: E402
 from tests.quick import is_quick  # noqa: E402
 
 pytest_plugins = ["tests.watchdog"]
+
+share_compiled_statements()
 
 # Tests talk only to this machine. Child processes inherit this environment, so no proxy reaches them either.
 for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
