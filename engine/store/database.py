@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
-from engine.core.errors import StoreError
+from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
 from engine.store.spill import Spill
 
@@ -164,3 +164,11 @@ class Database(Protocol):
     async def back_up(self, target: Path | None, now: float) -> Backup:
         """Copy the store to a new file; see `engine.store.Store.back_up`."""
         ...
+
+
+def refuse_if_read_only(database: Database) -> None:
+    """Raise UsageError if a store was opened only for reading."""
+    if database.identity is None:
+        raise UsageError(
+            f"{database.path}: was opened with read_only=True; open it without to change it"
+        )

@@ -20,6 +20,7 @@ from engine.clock import Clock
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
 from engine.sqlite.connections import PROGRESS_INSTRUCTIONS
+from engine.store.database import refuse_if_read_only
 from engine.store.spill import Spill
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.migrate import schema
@@ -148,10 +149,7 @@ class MemoryDatabase:
 
     def check_writable(self) -> None:
         """Raise UsageError where the store is only read."""
-        if self.identity is None:
-            raise UsageError(
-                f"{self.path}: was opened with read_only=True; open it without to change it"
-            )
+        refuse_if_read_only(self)
 
     def interrupt(self) -> None:
         """Interrupt the long statements to come, until `allow_statements`: none is being executed meanwhile."""

@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import to_json
 
-from engine.kinds import Clock, Measurement, Permanent, UsageError, resolve_secret
+from engine.kinds import Clock, Measurement, Permanent, SecretReference, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
 from jobs.http import (
     HttpClient,
     HttpLimits,
     Key,
     Network,
+    NetworkSettings,
     Reply,
     Sent,
     parse_base_url,
@@ -47,6 +49,29 @@ def service_key(reference: str, secret: Callable[[str], str]) -> Key:
 
 
 BaseUrl = Annotated[str, AfterValidator(base_url)]
+
+
+class ApiSettings(NetworkSettings):
+    """The settings that the service and the health gate have in common."""
+
+    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
+    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")] = (
+        DEFAULT_KEY
+    )
+    deadline_s: Annotated[float, Field(gt=0, description="How long one question may take.")] = (
+        DEADLINE_S
+    )
+
+    def client(self, clock: Clock, secret: Callable[[str], str], folder: Path) -> "Client":
+        """Make the client, not yet opened; raises UsageError if the key is missing."""
+        return Client(
+            url=self.base_url,
+            api_key=service_key(self.api_key, secret),
+            clock=clock,
+            secret=secret,
+            deadline_s=self.deadline_s,
+            network=self.network(folder),
+        )
 
 
 class Client:

@@ -10,13 +10,11 @@ from engine.kinds import (
     Clock,
     Health,
     HealthGate,
-    SecretReference,
     Unauthorized,
     UsageError,
 )
-from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
+from jobs.enkrypt.client import ApiSettings, Client
 from jobs.enkrypt.schema import read_endpoint, with_secrets
-from jobs.http import NetworkSettings
 
 OPENROUTER: Mapping[str, Any] = {
     "testing_for": "foundationModels",
@@ -80,23 +78,16 @@ def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
     return template
 
 
-class EnkryptHealthSettings(NetworkSettings):
+class EnkryptHealthSettings(ApiSettings):
     """The health gate of Enkrypt AI."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     kind: str = "enkrypt"
-    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
-    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")] = (
-        DEFAULT_KEY
-    )
     endpoint: Annotated[dict[str, Any], AfterValidator(_template)] = Field(
         default_factory=dict,
         validate_default=True,
         description="What differs from models on OpenRouter: parts of an endpoint configuration.",
-    )
-    deadline_s: Annotated[float, Field(gt=0, description="How long one question may take.")] = (
-        DEADLINE_S
     )
 
 
@@ -110,14 +101,7 @@ class EnkryptHealth(HealthGate):
     async def open(self, clock: Clock) -> AsyncIterator[Client]:
         # Report a missing key now, not when a lane already waits for its model.
         with_secrets(self.settings.endpoint, self.secret)
-        async with Client(
-            url=self.settings.base_url,
-            api_key=service_key(self.settings.api_key, self.secret),
-            clock=clock,
-            secret=self.secret,
-            deadline_s=self.settings.deadline_s,
-            network=self.settings.network(self.folder),
-        ) as client:
+        async with self.settings.client(clock, self.secret, self.folder) as client:
             yield client
 
     def notices(self) -> Sequence[str]:

@@ -14,30 +14,25 @@ from engine.kinds import (
     Job,
     JobContext,
     JobKind,
-    SecretReference,
     Service,
     ServiceSettings,
     Unauthorized,
     UsageError,
     packaged_yaml,
 )
-from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
+from jobs.enkrypt.client import DEADLINE_S, ApiSettings, Client
 from jobs.enkrypt.schema import endpoint_schema, read_endpoint
-from jobs.http import NetworkSettings, keep_unread_on_error, note_redacted
+from jobs.http import keep_unread_on_error, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
 
-class EnkryptSettings(ServiceSettings, NetworkSettings):
+class EnkryptSettings(ServiceSettings, ApiSettings):
     """Enkrypt AI: whether models are healthy."""
 
     # A literal key in place of a reference must not appear in the error.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
-    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")] = (
-        DEFAULT_KEY
-    )
     deadline_s: Annotated[
         float, Field(gt=0, le=LONGEST_DEADLINE_S, description="How long one question may take.")
     ] = DEADLINE_S
@@ -94,14 +89,7 @@ class Enkrypt(Service):
 
     @asynccontextmanager
     async def open(self, clock: Clock) -> AsyncIterator[Client]:
-        async with Client(
-            url=self.settings.base_url,
-            api_key=service_key(self.settings.api_key, self.secret),
-            clock=clock,
-            secret=self.secret,
-            deadline_s=self.settings.deadline_s,
-            network=self.settings.network(self.folder),
-        ) as client:
+        async with self.settings.client(clock, self.secret, self.folder) as client:
             yield client
 
     def notices(self) -> Sequence[str]:

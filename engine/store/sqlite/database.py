@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from engine.clock import Clock
-from engine.core.errors import StoreError, UsageError
+from engine.core.errors import StoreError
 from engine.core.status import Backup
 from engine.sqlite.connections import (
     BUSY_TIMEOUT_S,
@@ -37,6 +37,7 @@ from engine.sqlite.connections import (
 )
 from engine.sqlite.database_file import DatabaseFile
 from engine.sqlite.errors import is_busy, is_passing
+from engine.store.database import refuse_if_read_only
 from engine.store.spill import Spill
 from engine.store.sqlite import backup, holder, readers, space
 from engine.store.sqlite.connection import (
@@ -159,10 +160,7 @@ class SQLiteDatabase:
 
     def check_writable(self) -> None:
         """Raise UsageError if the store is only read."""
-        if self.identity is None:
-            raise UsageError(
-                f"{self.path}: was opened with read_only=True; open it without to change it"
-            )
+        refuse_if_read_only(self)
 
     def interrupt(self) -> None:
         """Interrupt the running statements, and all further ones until `allow_statements`."""
