@@ -112,6 +112,7 @@ def test_a_service_that_is_away_and_refused_before_has_to_wait_for_both() -> Non
 
     assert circuit.breaker.admits_at < circuit.admits_at == inf
     assert asked.admits_at == NOW + 10
+    assert circuit.try_again(NOW).admits(NOW) == 0
     assert asked.waits_for is WaitReason.REFUSED
 
 
@@ -155,7 +156,20 @@ def test_an_outage_that_outlasts_the_patience_is_given_up() -> None:
         circuit, changes = probe(circuit, GONE, circuit.admits_at)
 
     assert changes == [Change.GIVEN_UP]
+    assert end(circuit, GONE, NOW + 1e6)[1] == []
     assert end(circuit, WORKS, NOW + 1e6)[1] == [Change.BACK]
+
+
+def test_a_service_that_was_missed_once_was_not_away() -> None:
+    missed, _ = end(closed(), LOST)
+
+    assert end(missed, WORKS, NOW + 1)[1] == []
+
+
+def test_the_next_probe_waits_for_as_long_as_the_service_asked() -> None:
+    circuit, _ = end(closed(), replace(GONE, asked_s=40.0))
+
+    assert circuit.admits_at == NOW + 40
 
 
 def test_a_failure_of_a_request_that_left_before_the_last_answer_says_nothing() -> None:
@@ -235,7 +249,29 @@ def test_a_refused_rate_ends_an_outage_and_lets_the_next_probe_try() -> None:
     tried, nothing = probe(tripped(), FULL, tripped().admits_at)
 
     assert (back.breaker.state, changes) == (BreakerState.CLOSED, [Change.BACK])
+    assert back.worked_at == away().admits_at
     assert (tried.admits(tripped().admits_at), nothing) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "feedback", [NOTHING, replace(FULL, is_sent=False)], ids=["nothing", "unsent"]
+)
+@pytest.mark.parametrize("circuit", [tripped(), away()], ids=["errors", "outage"])
+def test_a_probe_that_never_reached_the_service_is_followed_by_another(
+    circuit: Circuit, feedback: Feedback
+) -> None:
+    probed, changes = probe(circuit, feedback, circuit.admits_at)
+
+    assert probed.breaker == circuit.breaker
+    assert changes == []
+
+
+def test_a_probe_counts_although_another_job_was_answered_while_it_was_under_way() -> None:
+    probing = refused().on_start(NOW, 1, 1, is_alone=False)
+    answered, _ = end(probing, WORKS, NOW + 1, job_id=2)
+    failed, _ = end(answered, FAILS, NOW + 2, started_at=NOW)
+
+    assert failed.breaker.failures == 1
 
 
 def test_a_job_that_misses_again_after_others_were_answered_is_to_blame() -> None:
@@ -249,7 +285,7 @@ def test_a_job_that_misses_again_after_others_were_answered_is_to_blame() -> Non
     assert circuit.blame(1, JobError("HTTP 500")) is Blame.UNKNOWN
     assert answered.blame(1, error) is missed.blame(1, error) is Blame.JOB
     assert away().blame(2, error) is Blame.OUTAGE
-    assert not away().is_to_blame(1)
+    assert not end(answered, GONE, NOW + 2, job_id=3)[0].is_to_blame(1)
 
 
 def test_a_job_is_no_suspect_once_it_has_ended() -> None:
