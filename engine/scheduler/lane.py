@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import inf
 from typing import TypeAlias
 
-from engine.core.breaker import Breaker, BreakerState
+from engine.core.breaker import Breaker
 from engine.core.circuit import Change, Circuit, Sent
 from engine.core.concurrency import Concurrency
 from engine.core.doubt import Doubt
@@ -88,8 +88,7 @@ class Lane:
         if self.pace.admits() == 0:
             soonest = max(soonest, self.pace.admits_at)
         taken = self.in_flight - freed
-        is_full = fair_share(self.concurrency.capacity(now), share) <= taken
-        if is_full and self.circuit.breaker.state is not BreakerState.OPEN:
+        if fair_share(self.concurrency.capacity(now), share) <= taken:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 

@@ -149,9 +149,10 @@ def test_a_lane_brought_down_by_overloads_wakes_when_it_may_have_more() -> None:
     ceiling=st.integers(1, 64),
     share=st.integers(1, 4),
     overloads=st.lists(st.floats(0, 100), max_size=4),
+    is_open=st.booleans(),
 )
 def test_a_lane_that_wakes_has_something_to_do(
-    in_flight: int, ceiling: int, share: int, overloads: list[float]
+    in_flight: int, ceiling: int, share: int, overloads: list[float], is_open: bool
 ) -> None:
     # Otherwise the loop would go round without end.
     made = lanes(max_in_flight=1_000, models=(("a", LaneLimits(max_in_flight=ceiling)),))
@@ -161,6 +162,8 @@ def test_a_lane_that_wakes_has_something_to_do(
         now += seconds
         lane.concurrency = lane.concurrency.on_overload(now, in_flight=in_flight)
     lane.in_flight = in_flight
+    for _ in range(THRESHOLD if is_open else 0):
+        fail(lane, now)
 
     wakes_at = max(now, lane.wakes_at(now, share=share))
 
