@@ -175,7 +175,7 @@ def judge(
             return RetryLater(
                 outcome=_outcome(end),
                 delay_s=delay_s,
-                error=describe(end),
+                error=describe_error(end),
                 fingerprint=end.fingerprint,
                 overloaded=end.status in _OVERLOADED_STATUSES,
                 sent=end.sent,
@@ -184,9 +184,9 @@ def judge(
                 asked_s=retry_after_of(end),
             )
         case Transient():
-            return _fail(end, f"{describe(end)} (gave up after {attempt} attempts)")
+            return _fail(end, f"{describe_error(end)} (gave up after {attempt} attempts)")
         case JobError():
-            return _fail(end, describe(end))
+            return _fail(end, describe_error(end))
         case _:
             return _fail_for_bug(kind, end)
 
@@ -218,8 +218,8 @@ def interruption(*, sent: bool = True) -> GiveBack:
     )
 
 
-def describe(error: JobError) -> str:
-    """One line for users: what happened, and the service's own explanation."""
+def describe_error(error: JobError) -> str:
+    """An error as one line for users: its message, and the service's explanation if there is one."""
     return f"{error.message}: {error.detail}" if error.detail else error.message
 
 
@@ -258,7 +258,7 @@ def _give_back(error: JobError, hold: Hold, delay_s: float, outcome: AttemptOutc
         outcome=outcome,
         hold=hold,
         delay_s=delay_s,
-        error=describe(error),
+        error=describe_error(error),
         overloaded=hold in (Hold.RATE, Hold.MACHINE) or error.status in _OVERLOADED_STATUSES,
         sent=error.sent,
         fingerprint=error.fingerprint,

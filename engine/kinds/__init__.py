@@ -58,7 +58,7 @@ from engine.core.pace import Pace
 from engine.core.permits import PermitLimit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
-from engine.core.retry import is_away
+from engine.core.retry import describe_error, is_away
 from engine.documents.validation import rule_broken
 from engine.in_flight import hold_bytes
 from engine.kinds.context import JobContext
@@ -142,6 +142,7 @@ __all__ = [
     "checked_reference",
     "connections_allowed",
     "counted_unanswered",
+    "describe_error",
     "hashed",
     "hold_bytes",
     "is_away",

@@ -8,7 +8,7 @@ from typing import Any
 from engine.clock import Clock
 from engine.core.errors import JobError
 from engine.core.layout import Edit, Layout, edit_of
-from engine.core.retry import describe
+from engine.core.retry import describe_error
 from engine.core.runs import EventKind
 from engine.scheduler import Scheduler
 from engine.session.holdings import BATCH, new_job
@@ -69,7 +69,9 @@ class Expansion:
             try:
                 return replace(sweep, kind=await sweep.kind.prepare(self._client))
             except JobError as error:
-                message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
+                message = (
+                    f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe_error(error)}"
+                )
                 await self._store.runs.add_event(self._row.id, EventKind.SERVICE, message)
             await self._clock.sleep(_ASK_AGAIN_S)
         return sweep

@@ -17,6 +17,7 @@ from engine.kinds import (
     Permanent,
     SecretReference,
     Transient,
+    describe_error,
     is_reference,
     resolve_secret,
 )
@@ -320,14 +321,10 @@ class ChatClient:
         try:
             listed = await self.models()
         except JobError as error:
-            return (Check(name="target", ok=False, message=_describe(error)),)
+            return (Check(name="target", ok=False, message=describe_error(error)),)
         listing = f"it lists {len(listed):,} models" if listed else "it does not list its models"
         return (Check(name="target", ok=True, message=f"{host} is reached; {listing}"),)
 
 
 def _with_keys(values: Mapping[str, str], key: Callable[[str], Key]) -> dict[str, Sent]:
     return {name: key(value) if is_reference(value) else value for name, value in values.items()}
-
-
-def _describe(error: JobError) -> str:
-    return f"{error.message}: {error.detail}" if error.detail else error.message

@@ -16,6 +16,7 @@ from engine.kinds import (
     SecretReference,
     Service,
     ServiceSettings,
+    describe_error,
     packaged_yaml,
 )
 from jobs.circuit_breaker_labs.client import VENDOR_URL, Client, base_url
@@ -133,8 +134,7 @@ class CircuitBreakerLabs(Service):
             try:
                 checks.append(await ask(client))
             except JobError as error:
-                message = f"{error.message}: {error.detail}" if error.detail else error.message
-                checks.append(Check(name=name, ok=False, message=message))
+                checks.append(Check(name=name, ok=False, message=describe_error(error)))
                 if error.status is None and not error.sent:
                     # The service cannot be reached, so the other checks would fail the same way.
                     break

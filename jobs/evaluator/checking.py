@@ -9,6 +9,7 @@ from engine.kinds import (
     JobContext,
     JobError,
     KeyRenewed,
+    describe_error,
     nearest,
     suggestion,
 )
@@ -74,7 +75,7 @@ async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
     try:
         await judge.judge_reply(case, case.user_input, _REPLY, context)
     except JobError as error:
-        return Check(name="judge's answer", ok=False, message=_describe_error(error))
+        return Check(name="judge's answer", ok=False, message=describe_error(error))
     return Check(name="judge's answer", ok=True, message="judged a reply")
 
 
@@ -86,7 +87,7 @@ async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> C
             case, case.user_input, _REPLY, judgement, seed=0, context=context
         )
     except JobError as error:
-        return Check(name="attacker's answer", ok=False, message=_describe_error(error))
+        return Check(name="attacker's answer", ok=False, message=describe_error(error))
     message = f"wrote {len(written)} variations"
     if not written:
         message = "warning: it wrote no variation that can be sent; mutators take its place"
@@ -111,13 +112,9 @@ async def _find_problem(target: OpenTarget, model: str) -> str | None:
         except KeyRenewed:
             await target.reply(question)
     except JobError as error:
-        return _describe_error(error)
+        return describe_error(error)
     return None
 
 
 def _describe_unlisted(model: str, listed: Collection[str]) -> str:
     return f"the endpoint does not list it{suggestion(model, listed)}"
-
-
-def _describe_error(error: JobError) -> str:
-    return f"{error.message}: {error.detail}" if error.detail else error.message
