@@ -17,7 +17,10 @@ _NAME = "salt of accounts"
 
 
 def accounts(connection: Connection) -> Accounts:
-    """The names of accounts in this store; creates the store's salt if it has none."""
+    """The names of accounts in this store; creates the store's salt if it has none.
+
+    The salt makes the names of one key differ between stores, so that they cannot be compared.
+    """
     made = {"name": _NAME, "value": secrets.token_hex(SALT_BYTES)}
     connection.execute(insert(connection, store_value).values(**made).on_conflict_do_nothing())
     kept = connection.execute(select(store_value.c.value).where(store_value.c.name == _NAME))

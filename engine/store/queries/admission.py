@@ -131,7 +131,11 @@ class Admission:
         return max(1, known.tests)
 
     def refund(self, cost_class: str, tests: int) -> None:
-        """Release what was reserved for a job that is not sent after all."""
+        """Release what was reserved for a job that is not sent after all.
+
+        `tests` is what `reserve` returned for it. If the job was the first of a class of unknown cost, or held
+        all that was left, another job of the class may take its place.
+        """
         for key in self.keys:
             amount = 1 if key.counts_requests else tests
             self.states[key] = arithmetic.refund(self.states[key], amount)
@@ -140,7 +144,10 @@ class Admission:
         self.alone.discard(cost_class)
 
     def save(self, connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
-        """Write the quota rows, and a reservation for each claimed job and quota."""
+        """Write the quota rows, and a reservation for each claimed job and quota.
+
+        Without quotas nothing is written. Call it once, in the transaction that claims the jobs.
+        """
         if not self.keys:
             return
         quotas.write(connection, {(key.name, key.period): one for key, one in self.states.items()})
@@ -166,7 +173,10 @@ class Admission:
 
 
 def load_admission(connection: Connection, request: Claim) -> Admission:
-    """Read the quotas that apply to a claim; without any, nothing is read."""
+    """Read the quotas that apply to a claim; without any, nothing is read.
+
+    A quota of the request that has no row is unlimited and left out.
+    """
     if not request.quotas:
         return Admission()
     found = quotas.read(connection, [(key.name, key.period) for key in request.quotas])
@@ -203,7 +213,10 @@ def is_affordable_later(
 
 
 def find_costs(connection: Connection, service: str) -> dict[str, Cost]:
-    """What answers have cost so far, by cost class."""
+    """What answers of a service have cost so far, in tests, by cost class.
+
+    A class that has had no answer is missing.
+    """
     return {
         row.cost_class: Cost(tests=row.tests, answers=row.answers, bound=row.bound)
         for row in connection.execute(_COSTS, {"of": service})

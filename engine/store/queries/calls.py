@@ -98,7 +98,10 @@ def recover(connection: Connection, replies: Sequence[CallReply]) -> int:
 
 
 def digest(key: Mapping[str, Any]) -> bytes:
-    """The digest under which the reply to a call is stored."""
+    """The digest under which the reply to a call is stored.
+
+    `key` must be JSON data; the order of its entries does not matter.
+    """
     return sha256(json.dumps(key, sort_keys=True).encode()).digest()
 
 

@@ -15,7 +15,10 @@ _ESCAPE = "\\"
 def find_after(
     connection: Connection, run_id: int, wanted: EventFilter, *, after: int, limit: int
 ) -> list[Event]:
-    """The first `limit` events after the one with the id `after`, the oldest first."""
+    """Up to `limit` matching events of a run after the event with the id `after`, the oldest first.
+
+    Pass the last id that was returned to read on; an empty list means that there is nothing newer yet.
+    """
     query = _of(run_id, wanted).where(event.c.id > after).order_by(event.c.id).limit(limit)
     return [Event(**row) for row in connection.execute(query).mappings()]
 
@@ -23,7 +26,10 @@ def find_after(
 def find_latest(
     connection: Connection, run_id: int, wanted: EventFilter, *, limit: int
 ) -> list[Event]:
-    """The latest `limit` events of a run, the oldest of them first."""
+    """The latest `limit` matching events of a run, the oldest of them first.
+
+    `wanted.since` is inclusive, `wanted.until` exclusive.
+    """
     query = _of(run_id, wanted).order_by(event.c.id.desc()).limit(limit)
     return [Event(**row) for row in reversed(connection.execute(query).mappings().all())]
 

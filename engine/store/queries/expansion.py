@@ -47,7 +47,7 @@ class ExpansionProgress:
         """The difference to the last expanded matrix, if known; then only the jobs that it concerns are read."""
 
     def add(self, ids: Iterable[int]) -> None:
-        """Record jobs that the matrix asks for."""
+        """Record jobs that the matrix asks for; `id in progress` is then true for each of them."""
         for job_id in ids:
             at, bit = divmod(job_id, 8)
             if at >= len(self._bits):
@@ -60,7 +60,10 @@ class ExpansionProgress:
 
 
 def is_superseded(connection: Connection, of: RunRow) -> bool:
-    """Whether the run has got another sweep since `of` was read, or was deleted."""
+    """Whether the run has got another sweep since `of` was read, or was deleted.
+
+    An expansion then has to end: another process writes the jobs of the new sweep.
+    """
     current = select(run.c.generation).where(run.c.id == of.id, run.c.state != RunState.DELETING)
     return connection.execute(current).scalar_one_or_none() != of.generation
 
@@ -88,7 +91,10 @@ def find_passed_over(
 
 
 def find_displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
-    """The open jobs, not put behind already, that an edit removes or changes."""
+    """The ids of the open jobs that an edit removes or changes; empty if it only adds jobs.
+
+    Jobs that were already put behind all others are left out.
+    """
     query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), _IS_OPEN)
     return connection.execute(query).scalars().all() if _has_left(edit) else ()
 
@@ -113,7 +119,10 @@ def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
 
 
 def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Give jobs that were put behind all others their place again."""
+    """Give jobs that were put behind all others their place again; returns how many were moved.
+
+    Does nothing once another process has completed the expansion, or the run has got another sweep.
+    """
     if _is_over(connection, of):
         return 0
     return connection.execute(_PUT_BACK, each(ids)).rowcount
@@ -127,7 +136,10 @@ def select_left_behind(of: RunRow, edit: Edit) -> Select[Any]:
 
 
 def select_asked(of: RunRow) -> Select[Any]:
-    """The query for the jobs of a run that are asked for, or claimable."""
+    """The query for the ids of a run's jobs that are asked for or claimable.
+
+    With a whole comparison, what is in it but not in the new matrix is removed.
+    """
     return select(job.c.id).where(job.c.run_id == of.id, or_(job.c.cell_count > 0, CLAIMABLE))
 
 
@@ -157,7 +169,10 @@ def remove(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
 
 
 def finish(connection: Connection, of: RunRow, kept: KeptLayout | None, *, now: float) -> None:
-    """Mark the matrix as completely in the queue, unless another sweep was submitted meanwhile."""
+    """Mark the matrix as completely in the queue, unless another sweep was submitted meanwhile.
+
+    `kept` is its layout, from which the next edit is computed; None if the next one has to compare every job.
+    """
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)

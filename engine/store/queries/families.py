@@ -42,7 +42,7 @@ class Member:
             insort(self.cells, cell)
 
     def drop(self, cell: float) -> None:
-        """Remove a cell that is assigned to another job."""
+        """Remove a cell that is assigned to another job, from the current cells and the past ones."""
         for cells in (self.cells, self.past_cells):
             if cell in cells:
                 cells.remove(cell)
@@ -61,7 +61,7 @@ class Member:
 
 
 def merge_thresholds(cells: Iterable[float], others: Iterable[float]) -> list[float]:
-    """The union of two lists of thresholds, ascending."""
+    """The union of two lists of thresholds, ascending and without duplicates."""
     return sorted({*cells, *others})
 
 

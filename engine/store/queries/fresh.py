@@ -39,7 +39,10 @@ class Fresh:
 
 
 def find_fresh(connection: Connection, run_id: int) -> Fresh | None:
-    """When a run began to ask everything again, or None if it never did."""
+    """When a run began to ask everything again, or None if it never did.
+
+    Raises NoResultFound if there is no such run.
+    """
     columns = run.c.fresh_at, run.c.fresh_generation, run.c.expanded, run.c.digest
     row = connection.execute(select(*columns).where(run.c.id == run_id)).one()
     return fresh_of(*row)
@@ -48,7 +51,10 @@ def find_fresh(connection: Connection, run_id: int) -> Fresh | None:
 def fresh_of(
     at: float | None, generation: int | None, expanded: str | None, digest: str
 ) -> Fresh | None:
-    """Build it from the columns of a run."""
+    """Build it from the columns of a run; None if the run never began to ask everything again.
+
+    `expanded` is the digest of the last matrix that is completely in the queue, `digest` that of the sweep.
+    """
     if at is None or generation is None:
         return None
     return Fresh(at=at, generation=generation, is_expanded=expanded == digest)

@@ -41,7 +41,11 @@ def survey(
     reuse: bool,
     unanswered: UnansweredPolicy,
 ) -> list[Holding]:
-    """What `submission.add_jobs` would find for each job of a batch; writes nothing."""
+    """What `submission.add_jobs` would find for each job of a batch, in the same order; writes nothing.
+
+    With `reuse`, answers of other runs count for jobs that this run has not answered. `unanswered` decides
+    whether an answer with unanswered questions is enough.
+    """
     placed: Sequence[NewJob] = jobs
     if of.generation > 1:
         placed = assign_cells(jobs, find_members(connection, of, jobs, ExpansionProgress()))
@@ -112,6 +116,6 @@ def _holding(
 
 
 def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:
-    """The names of the runs of jobs, by job."""
+    """The names of the runs of jobs, by job id; ids of jobs that no longer exist are left out."""
     query = select(job.c.id, run.c.name).join(run, run.c.id == job.c.run_id)
     return dict(iter(connection.execute(query.where(job.c.id.in_(list(job_ids))))))

@@ -152,7 +152,10 @@ def find(connection: Connection, of: RunRow, job_id: int) -> KnownJob | None:
 
 
 def load_history(connection: Connection, job_id: int) -> JobHistory:
-    """The attempts, result, answer and unreadable answers of a job."""
+    """The attempts of a job by the order of their claims, its result, its answer and its unreadable answers.
+
+    Result and answer are None if it has none. All are empty for a job that does not exist.
+    """
     query = (
         select(attempt, worker.c.host, worker.c.pid)
         .select_from(attempt.outerjoin(worker, worker.c.id == attempt.c.worker))

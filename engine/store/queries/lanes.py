@@ -39,7 +39,10 @@ _OTHERS = (
 def publish(
     connection: Connection, run_id: int, worker_id: str, states: Iterable[LaneState], *, now: float
 ) -> None:
-    """Store what lanes of a run wait for in a worker."""
+    """Store what lanes of a run wait for in a worker, so that other processes can show it.
+
+    Replaces the rows of the same lanes; the worker's other lanes stay. `now` is the time of the change.
+    """
     rows = [
         {
             "run_id": run_id,
@@ -78,10 +81,10 @@ def find_of_others(connection: Connection, run_id: int, *, but: str) -> list[tup
 
 
 def remove(connection: Connection, run_id: int, worker_id: str) -> None:
-    """Remove the lanes of a run in a worker that no longer executes it."""
+    """Remove the lanes of a run in a worker that no longer executes it; those of its other runs stay."""
     connection.execute(delete(lane).where(lane.c.run_id == run_id, lane.c.worker == worker_id))
 
 
 def forget(connection: Connection, worker_id: str) -> None:
-    """Remove the lanes of a worker that has ended or was declared dead."""
+    """Remove the lanes of all runs in a worker that has ended or was declared dead."""
     connection.execute(delete(lane).where(lane.c.worker == worker_id))

@@ -26,12 +26,12 @@ ONE_OF_PART: ColumnElement[bool] = job.c.id == bindparam("job_id")
 
 
 def each(ids: Iterable[int]) -> list[dict[str, Any]]:
-    """The parameters for running a statement with ONE_OF_PART for each of these jobs."""
+    """The parameters for executing a statement with ONE_OF_PART once for each of these jobs."""
     return [{"job_id": job_id} for job_id in ids]
 
 
 def ids_of(connection: Connection, query: Select[Any]) -> "array[int]":
-    """The ids that a query finds, read as a stream; a million take 8 MB."""
+    """The ids in the first column of a query, in its order, read as a stream; a million take 8 MB."""
     found = array("q")
     rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
     for some in rows.partitions():
@@ -40,6 +40,6 @@ def ids_of(connection: Connection, query: Select[Any]) -> "array[int]":
 
 
 def parts(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Divide a sequence into parts of at most PART items."""
+    """Divide a sequence, in order, into parts of at most PART items; an empty one has no parts."""
     for start in range(0, len(things), PART):
         yield things[start : start + PART]

@@ -86,7 +86,10 @@ def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) ->
 
 
 def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
-    """The names among these under which a live holder has a limit."""
+    """The names among these under which a live holder has a limit, of calls or of tokens.
+
+    Names without a row, and those whose holders have all ended, are left out.
+    """
     return {
         name
         for name in names
@@ -95,7 +98,10 @@ def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
 
 
 def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
-    """Record how many tokens a call really took; 0 if it was never made."""
+    """Record how many tokens a call really took, in place of the estimate; 0 if it was never made.
+
+    A call that was never made also gives back its request under the run's cap, if there is one.
+    """
     before = _load(connection, start.names)
     _save(connection, before, permit_rows.settle(before, start, taken=taken))
     if start.cap is not None and not taken:

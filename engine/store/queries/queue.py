@@ -42,7 +42,7 @@ PAST = 2**61
 
 
 def has_open_jobs(connection: Connection, run_id: int) -> bool:
-    """Whether a run has a job that has not succeeded, failed or been cancelled."""
+    """Whether a run has a job that is pending, waiting or running."""
     for where in (CLAIMABLE, RUNNING):
         query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
         if connection.execute(query).first() is not None:
@@ -51,7 +51,7 @@ def has_open_jobs(connection: Connection, run_id: int) -> bool:
 
 
 def select_claimable(run_id: int) -> Select[Any]:
-    """The query for the jobs of a run that can be claimed."""
+    """The query for the ids of a run's pending and waiting jobs, including those that are not due yet."""
     return select(job.c.id).where(job.c.run_id == run_id, CLAIMABLE)
 
 
@@ -137,7 +137,10 @@ def keep_for_others(
 
 
 def count_peers(connection: Connection, run_id: int, *, but: str) -> int:
-    """The number of workers, except `but`, that have jobs of a run in flight."""
+    """The number of workers, except `but`, that have jobs of a run in flight.
+
+    A worker that died counts until its jobs are taken back.
+    """
     owners = select(func.count(job.c.owner.distinct())).where(
         RUNNING, job.c.run_id == run_id, job.c.owner != but
     )
@@ -145,10 +148,10 @@ def count_peers(connection: Connection, run_id: int, *, but: str) -> int:
 
 
 def compress(raw: bytes) -> bytes:
-    """Compress an answer for storage."""
+    """Compress an answer for storage, at zlib's fastest level."""
     return zlib.compress(raw, 1)
 
 
 def decompress(kept: bytes) -> bytes:
-    """Restore an answer as it was received."""
+    """Restore an answer as it was received; raises zlib.error if the stored bytes are damaged."""
     return zlib.decompress(kept)

@@ -47,7 +47,10 @@ _WRITE = Upsert(
 def read(
     connection: Connection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], QuotaState]:
-    """The existing rows among `names`, by (name, period)."""
+    """The rows among `names` that exist, by (name, period), where a period is a month or `run`.
+
+    A quota without a row is unlimited.
+    """
     wanted = set(names)
     rows = connection.execute(_READ, {"names": sorted({name for name, _ in wanted})})
     return {
@@ -63,7 +66,10 @@ def read(
 
 
 def write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
-    """Insert or update rows, by (name, period)."""
+    """Insert rows or replace their figures, by (name, period); the other columns of existing rows stay.
+
+    Raises IntegrityError if a state has more used and reserved than its allotment.
+    """
     connection.execute(
         _WRITE.on(connection),
         [
@@ -104,7 +110,10 @@ def count(
 def find_known(
     connection: Connection, keys: Iterable[QuotaKey]
 ) -> dict[tuple[str, str], QuotaState]:
-    """The rows of `keys` whose allotment is known, by (name, period)."""
+    """The rows of `keys` whose allotment is known, by (name, period).
+
+    Left out are keys without a row, and rows whose allotment the service has not reported yet.
+    """
     found = read(connection, [(key.name, key.period) for key in keys])
     return {name: state for name, state in found.items() if state.is_reported}
 
@@ -116,7 +125,10 @@ def total_settled(connection: Connection, key: QuotaKey) -> int:
 
 
 def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
-    """Set the allotment that the user allows; what is used stays."""
+    """Set the allotment that the user allows, in tests or requests; what is used and reserved stays.
+
+    Usage above the new allotment becomes the row's overrun.
+    """
     found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
     state = arithmetic.fit_to_allotment(

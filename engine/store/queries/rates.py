@@ -50,7 +50,10 @@ class Buckets:
     changed: set[str] = field(default_factory=set)
 
     def note(self, connection: Connection, buckets: Iterable[Bucket], holder: str) -> None:
-        """Record the rates of a holder, so that they apply to all holders."""
+        """Record the rates of a holder, so that they apply to all holders; a rate of None withdraws its earlier one.
+
+        Holders whose workers have ended are removed from these rows. Nothing is written before `save`.
+        """
         mine = {one.name: (one.rate_per_min, None) for one in buckets}
         before = {name: self.rows[name].holders for name in mine}
         for name, holders in shared_limits.update_holders(connection, before, mine, holder).items():
@@ -59,7 +62,10 @@ class Buckets:
                 self.changed.add(name)
 
     def rate(self, bucket: Bucket) -> int | None:
-        """The number of starts allowed in any minute; None if there is no limit."""
+        """The number of starts allowed in any minute: the lowest rate of all holders, and the bucket's learnt pace.
+
+        None if there is no limit.
+        """
         lowest, _ = shared_limits.lowest(self.rows[bucket.name].holders)
         allowed = [rate for rate in (lowest, bucket.pace_per_min) if rate is not None]
         return min(allowed, default=None)
@@ -106,7 +112,11 @@ class Buckets:
         horizon_s: float,
         lead_s: float = 0.0,
     ) -> tuple[float, ...]:
-        """Take up to `want` starts within all `buckets`, from now + `lead_s` until `horizon_s` later."""
+        """Take up to `want` starts within all `buckets`, from now + `lead_s` until `horizon_s` later.
+
+        Returns their times, ascending, fewer than `want` if the buckets have no more in that time, perhaps none.
+        Without a rate all start at the same time. Nothing is written before `save`.
+        """
         buckets = tuple(buckets)
         rated = [(self.rows[one.name], one, self.rate(one)) for one in buckets]
         limited = [(row, one.name, rate) for row, one, rate in rated if rate is not None]
@@ -132,7 +142,10 @@ class Buckets:
         return tuple(slots)
 
     def refund(self, buckets: Iterable[Bucket], slot: float) -> None:
-        """Give back a slot in which no request was started."""
+        """Give back a slot that `take` returned and in which no request was started.
+
+        Nothing is written before `save`.
+        """
         for bucket in buckets:
             row = self.rows[bucket.name]
             row.log = rates.refund(row.log, [slot])
@@ -140,7 +153,7 @@ class Buckets:
 
 
 def load(connection: Connection, names: Iterable[str]) -> Buckets:
-    """Read the rows of `names`; missing ones are new and empty."""
+    """Read the rows of `names`; missing ones are empty, and are created if `save` finds them changed."""
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
     found = connection.execute(_READ, {"names": wanted})
@@ -151,7 +164,7 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
 
 
 def save(connection: Connection, buckets: Buckets) -> None:
-    """Write the rows that have changed."""
+    """Write the rows that have changed since `load`; without changes nothing is executed."""
     if not buckets.changed:
         return
     connection.execute(
@@ -181,7 +194,10 @@ def block(connection: Connection, blocked: Mapping[str, Blocked]) -> None:
 
 
 def rename(connection: Connection, before: str, after: str) -> None:
-    """Move an account's rate rows, with those of its lanes and permits, to another name."""
+    """Move an account's rate rows, with those of its lanes and permits, to another name.
+
+    If a row of the new name exists, the starts of both are merged, and the longer wait applies.
+    """
     for prefix in ("", RATE_PREFIX):
         old = f"{prefix}{before}"
         # Its lanes' names follow it in order: they begin with its name and a blank, and "!" follows a blank.

@@ -39,14 +39,17 @@ def publish(
 def count_last_minute(
     connection: Connection, run_id: int, *, besides: str | None, now: float
 ) -> int:
-    """The number of requests that workers, except `besides`, have started in the last minute."""
+    """The number of requests of a run that workers, except `besides`, started in the 60 s before `now`.
+
+    With None, the requests of all workers count.
+    """
     left_out = None if besides is None else f"{_prefix(run_id)}{besides}"
     rows = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)})
     return sum(rates.count_recent(_live(text, now), now) for name, text in rows if name != left_out)
 
 
 def forget(connection: Connection, run_id: int) -> None:
-    """Remove the rows of a run."""
+    """Remove the rows of a run, in which its workers record when they started requests."""
     connection.execute(delete(rate_bucket).where(rate_bucket.c.name.startswith(_prefix(run_id))))
 
 

@@ -109,7 +109,10 @@ def charge_lost(connection: Connection, worker_id: str) -> None:
 
 
 def is_held(connection: Connection, keys: Iterable[QuotaKey], *, besides: int) -> bool:
-    """Whether jobs in flight of other runs hold something under one of these quotas."""
+    """Whether jobs in flight of runs other than `besides` hold something under one of these quotas.
+
+    Then a refusal by the service may be due to what they hold, and may end with them.
+    """
     wanted = [(key.name, key.period) for key in keys]
     found = select(reservation.c.job_id).where(
         tuple_(reservation.c.name, reservation.c.period).in_(wanted),

@@ -53,7 +53,10 @@ class JobRow:
 
 
 def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
-    """The cost classes in which each lane of a run has claimable jobs, in order."""
+    """The cost classes in which each lane of a run has claimable jobs, by lane, in ascending order.
+
+    Reads one row for each pair of lane and class, however many jobs there are.
+    """
     found: dict[str, list[str]] = {}
     next_pair = (
         select(job.c.lane, job.c.cost_class)
@@ -72,7 +75,10 @@ def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...
 
 
 def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
-    """All runs, the last used first, each with the number of its jobs by state."""
+    """All runs, the last used first, each with the number of its jobs by state.
+
+    Only jobs that the run's sweep asks for are counted; every state has an entry.
+    """
     rows = connection.execute(select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()))
     found = [run_row(row) for row in rows.mappings()]
     counts = connection.execute(
@@ -207,14 +213,17 @@ def thresholds(listed: str) -> tuple[float, ...]:
 
 
 def is_asked(of: RunRow, row: Any) -> bool | None:
-    """Whether the sweep of a run asks for a job; None while that is unknown."""
+    """Whether the sweep of a run asks for a job, given its `cell_count` and `generation`.
+
+    None while that is unknown: the sweep was edited, and its expansion has not reached the job yet.
+    """
     if row.cell_count == 0:
         return False
     return True if of.is_expanded or row.generation == of.generation else None
 
 
 def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...]:
-    """The accepted changes of what determines a run's answers, in words, in order."""
+    """The changes of what determines a run's answers that the user accepted, in words, the oldest first."""
     query = select(event.c.message).where(
         event.c.run_id == run_id, event.c.kind == EventKind.ACCEPTED
     )
@@ -222,7 +231,10 @@ def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...
 
 
 def raw_answer(connection: Connection, job_id: int) -> bytes | None:
-    """The bytes of a job's answer as they were received; None if it has none."""
+    """The bytes of a job's answer as they were received; None if it has none.
+
+    If the answer was reused, they are those of the other job, unless this one was asked again since.
+    """
     # Its own copy goes first: it has one if the job whose answer it reuses was asked again.
     query = (
         select(answer.c.raw)
@@ -238,7 +250,7 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
 
 
 def count_past_cells(connection: Connection, run_id: int) -> int:
-    """The number of cells that only earlier versions of a run's sweep asked for."""
+    """The number of cells of a run that only earlier versions of its sweep asked for, answered or not."""
     is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
     of_job = case((is_past, 1), else_=func.json_array_length(job.c.past_cells))
     query = select(func.coalesce(func.sum(of_job), 0)).where(job.c.run_id == run_id)

@@ -116,7 +116,7 @@ def find_answers_of_others(
 
 
 def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
-    """Whether an answer has no more unanswered questions than the sweep allows."""
+    """Whether an answer has no more unanswered questions than the sweep allows; else it is asked again."""
     unanswered = json.loads(row["unanswered"] or "{}")
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
 

@@ -330,7 +330,7 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
 
 
 def run_row(row: RowMapping) -> RunRow:
-    """Convert a row of `run`."""
+    """Convert a row with the columns `COLUMNS` of the table `run`, whose JSON is parsed."""
     provenance = row["provenance"]
     return RunRow(
         **{
@@ -353,7 +353,10 @@ def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = 
 
 
 def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
-    """The last matrix that was completely in the queue; None if it was not stored."""
+    """The last matrix that was completely in the queue, with which an edit is compared.
+
+    None if it was not stored, as for a run of an earlier version; then all jobs are compared.
+    """
     kept = connection.execute(select(run.c.layout).where(run.c.id == of.id)).scalar_one_or_none()
     if kept is None:
         return None
@@ -368,7 +371,7 @@ def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
 
 
 def dump_layout(kept: KeptLayout | None) -> str | None:
-    """The JSON that `load_layout` reads."""
+    """The JSON that `load_layout` reads; None, for no stored layout, if there is none to keep."""
     if kept is None:
         return None
     dump = {

@@ -31,12 +31,12 @@ _WRITE = (
 
 
 def decode(text: str) -> Holders:
-    """The holders from JSON that `encode` wrote."""
+    """The limits by holder, from JSON that `encode` wrote; an empty text has none."""
     return {holder: (rate, tokens) for holder, (rate, tokens) in json.loads(text or "{}").items()}
 
 
 def encode(holders: Mapping[str, Limits]) -> str:
-    """The limits of each holder as compact JSON."""
+    """The limits of each holder as compact JSON; equal limits give equal texts."""
     return json.dumps(holders, sort_keys=True, separators=(",", ":"))
 
 
@@ -66,7 +66,10 @@ def update_holders(
 
 
 def find_lowest(connection: Connection, rows: Iterable[str]) -> Limits:
-    """The lowest limits of live holders in any of these rows."""
+    """The lowest limits of live holders in any of these rows, as (starts per minute, tokens per minute).
+
+    None stands for no limit of that kind.
+    """
     found = connection.execute(_GIVEN.where(rate_bucket.c.name.in_(list(rows))))
     holders = [one for _, text in found for one in decode(text).items()]
     ids = sorted({_worker(holder) for holder, _ in holders})
@@ -75,14 +78,14 @@ def find_lowest(connection: Connection, rows: Iterable[str]) -> Limits:
 
 
 def lowest(holders: Holders) -> Limits:
-    """The limits that apply to all holders: the lowest of each kind."""
+    """The limits that apply to all holders: the lowest of each kind; None if there is none."""
     rates = [rate for rate, _ in holders.values() if rate is not None]
     tokens = [most for _, most in holders.values() if most is not None]
     return min(rates, default=None), min(tokens, default=None)
 
 
 def withdraw(connection: Connection, holder: str) -> None:
-    """Remove the limits of a holder whose run has ended in its worker."""
+    """Remove the limits of a holder whose run has ended in its worker, from every row."""
     for row, text in connection.execute(_GIVEN).all():
         holders = decode(text)
         if holders.pop(holder, None) is not None:
@@ -90,7 +93,7 @@ def withdraw(connection: Connection, holder: str) -> None:
 
 
 def holder_of(worker_id: str, run_id: int) -> str:
-    """The name of a run in a worker as a holder of limits."""
+    """The name under which a run in a worker holds limits; it begins with the worker's id and a space."""
     return f"{worker_id} {run_id}"
 
 

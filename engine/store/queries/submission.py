@@ -109,7 +109,7 @@ _ASK = BulkUpsert(
 
 
 def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
-    """Store prompts and other large contents once, under their digests."""
+    """Store prompts and other large contents, as JSON, under their digests; existing ones are left unchanged."""
     if contents:
         connection.execute(
             insert(connection, document).on_conflict_do_nothing(),
@@ -223,7 +223,10 @@ def find_members(
 
 
 def is_outdated(of: RunRow, generation: int, recorded_at: float | None) -> bool:
-    """Whether a job was answered before the run began to ask everything again."""
+    """Whether a job's answer, recorded at `recorded_at`, dates from before the run began to ask everything again.
+
+    False for a job that was requeued or answered since; `recorded_at` is None for a job without an answer.
+    """
     if generation >= (of.fresh_generation or 0):
         return False
     return recorded_at is None or recorded_at < (of.fresh_at or 0.0)

@@ -22,7 +22,11 @@ def keep(
     body: bytes,
     now: float,
 ) -> None:
-    """Store an answer, unless its job has UNREAD_MAX of them already."""
+    """Store an answer that could not be read, with the attempt's fence and `where` it came from.
+
+    Does nothing if its job has UNREAD_MAX of them already. A body is cut after UNREAD_BYTES_MAX bytes; its
+    whole size is recorded.
+    """
     of_job = select(func.count()).select_from(unread).where(unread.c.job_id == job_id)
     if connection.execute(of_job).scalar_one() >= UNREAD_MAX:
         return

@@ -16,7 +16,10 @@ COLUMNS = ("role", "endpoint", "model", "input_tokens", "output_tokens", "cost")
 def keep_without_reply(
     connection: Connection, run_id: int, took: Sequence[Usage], *, now: float
 ) -> None:
-    """Store the usage of calls whose replies are not stored."""
+    """Store the usage of calls whose replies are not stored, such as answers that were asked for again.
+
+    `now` is the time that is recorded for all of them.
+    """
     if took:
         rows = [{"run_id": run_id, "recorded_at": now, **asdict(one)} for one in took]
         connection.execute(call_without_reply.insert(), rows)

@@ -60,14 +60,17 @@ class OtherWorker:
 
 
 def find_others(connection: Connection, worker_id: str) -> list[OtherWorker]:
-    """The other workers that have not signed off."""
+    """The other workers that have neither ended nor been declared dead, in any order."""
     columns = worker.c.id, worker.c.host, worker.c.pid, worker.c.heartbeat_at
     query = select(*columns).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
     return [OtherWorker(*row) for row in connection.execute(query)]
 
 
 def arrive(connection: Connection, identity: Identity, now: float) -> None:
-    """Insert the row of a new worker."""
+    """Insert the row of a new worker, with `now` as its start and its first heartbeat.
+
+    Raises IntegrityError if its id was ever used before.
+    """
     connection.execute(
         worker.insert().values(
             id=identity.id,
@@ -80,7 +83,7 @@ def arrive(connection: Connection, identity: Identity, now: float) -> None:
 
 
 def record_heartbeat(connection: Connection, worker_id: str, now: float) -> None:
-    """Record that a worker is alive, even if another has declared it dead."""
+    """Record that a worker is alive at `now`, even if another has declared it dead."""
     connection.execute(_BEAT, {"worker_id": worker_id, "now": now})
 
 
@@ -99,7 +102,10 @@ def has_beaten_since(connection: Connection, worker_id: str, heartbeat_at: float
 
 
 def leave(connection: Connection, worker_id: str, now: float) -> None:
-    """Record that a worker has ended or was declared dead, and remove its lanes."""
+    """Record that a worker has ended or was declared dead, and remove its lanes.
+
+    Its jobs in flight are not changed: `leases` takes them back.
+    """
     lanes.forget(connection, worker_id)
     connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))
 
@@ -110,7 +116,7 @@ def find_idle(connection: Connection, at_most: int) -> list[str]:
 
 
 def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
-    """Remove the workers among these that are still idle."""
+    """Remove the workers among these that are still idle: ended, and without anything sent."""
     connection.execute(delete(worker).where(_IDLE, worker.c.id.in_(ids)))
 
 
