@@ -48,7 +48,10 @@ class Claimer:
         self._lead = LeadTime()
 
     def decide(self, settled: Sequence[Outcome]) -> Claim:
-        """Return what to claim, just before the transaction, with which the outcomes in `settled` commit."""
+        """Return what to claim, just before the transaction, with which the outcomes in `settled` commit.
+
+        The slots that they free count as free. Once the run is stopped, no lane asks for jobs.
+        """
         now = self._clock.now()
         freed = self._lanes.count_freed(settled)
         wants = self._lanes.wants(now, freed) if self._steering.stopped is None else {}

@@ -23,7 +23,11 @@ class EventLog:
         self._steering = steering
 
     async def note(self, kind: EventKind, message: str, lane: Lane | None = None) -> None:
-        """Add a line about the run or one of its lanes."""
+        """Add a line about the run or one of its lanes, without keys, and log it.
+
+        The line is in the store when this returns. A full store is ignored while the run ends; at any other time
+        a store that cannot be written raises StoreError.
+        """
         name, message = None if lane is None else lane.name, without_secrets(message)
         # Warnings are shown whatever the progress looks like.
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO

@@ -81,7 +81,10 @@ class Lane:
         return max(0, allowed)
 
     def wakes_at(self, now: float, *, share: int, freed: int = 0) -> float:
-        """Return when the lane may start a job; infinite if time alone does not decide."""
+        """Return when the lane may start a job; infinite if time alone does not decide.
+
+        A time that is not after `now` means at once. `share` and `freed` are those of `capacity`.
+        """
         if not self.classes or self.block is not None:
             return inf
         soonest = max(self.next_at, self.circuit.admits_at)
@@ -93,7 +96,7 @@ class Lane:
         return soonest
 
     def take(self, grant: LaneGrant) -> None:
-        """Apply what a claim found in the lane's queue."""
+        """Apply what a claim found in the lane's queue: empty classes, and when and why to claim again."""
         self.classes = tuple(name for name in self.classes if name not in grant.empty_classes)
         self.next_at = 0.0 if grant.next_at is None else grant.next_at
         self.waits_for = grant.why
@@ -115,12 +118,19 @@ class Lane:
         self.in_flight -= 1
 
     def lets_go(self, now: float, job_id: int, fence: int) -> bool:
-        """Whether a claimed job may still be sent: the lane may have been closed since."""
+        """Whether a claimed job may still be sent: the lane may have been closed or held since.
+
+        While its breaker is open, or a refusal is in doubt, only the probe may.
+        """
         is_let_through = self.circuit.lets_through(job_id, fence)
         return is_let_through and self.block is None and now >= self.throttled_until
 
     def waits(self, now: float, *, share: int) -> tuple[WaitReason, float | None]:
-        """Return what its jobs wait for, and until when if time decides."""
+        """Return what its jobs wait for, and until when if time decides, else None.
+
+        A closed lane is named before an outage or a refusal, that before a hold of the service, and rate, pace
+        and quota come last.
+        """
         until = self.wakes_at(now, share=share)
         ends_at = until if now < until < inf else None
         if self.block is not None:
@@ -144,7 +154,7 @@ class Lane:
         self.circuit = self.circuit.on_earlier_answers()
 
     def note_reply(self, now: float) -> None:
-        """Note that a call within a job was answered."""
+        """Note that a call within a job was answered: the service is there, although the job has not ended."""
         self.circuit = self.circuit.on_reply(now)
 
     def throttle(self, now: float, until: float, *, is_told_when: bool) -> bool:
@@ -159,7 +169,7 @@ class Lane:
         return is_new
 
     def offer(self, cost_class: str, due_at: float) -> None:
-        """Note that a job of a cost class can be claimed from a time on."""
+        """Note that a job of a cost class can be claimed from a time on, such as one that is tried again."""
         if cost_class not in self.classes:
             self.classes = tuple(sorted({*self.classes, cost_class}))
         if self.next_at > due_at:
@@ -168,7 +178,7 @@ class Lane:
     # The queue
 
     def refresh(self, classes: tuple[str, ...]) -> None:
-        """Add the cost classes in which the store has jobs to be claimed."""
+        """Add the cost classes in which the store has jobs to be claimed; a new one is claimed at once."""
         if set(classes) - set(self.classes):
             self.next_at = 0.0
         # Only a claim that finds a class empty removes it: a class that was offered while the store was
@@ -176,11 +186,11 @@ class Lane:
         self.classes = tuple(sorted({*self.classes, *classes}))
 
     def serve(self, turn: int) -> None:
-        """Note the turn in which the lane got jobs."""
+        """Note the turn in which the lane got jobs; the lane with the lowest turn comes first in the next claim."""
         self.served = turn
 
     def pass_time(self, now: float) -> None:
-        """Let the pace recover with time."""
+        """Let the pace recover up to `now`: a faster pace that was not refused in time counts as accepted."""
         self.pace = self.pace.at(now)
 
     def retry_refused(self) -> None:
@@ -189,7 +199,7 @@ class Lane:
             self.next_at = 0.0
 
     def wait_for_quota(self, until: float) -> None:
-        """Claim again at a time: others may have given back some quota."""
+        """Claim again at `until`, although no answer arrives: other processes may have given back some quota."""
         self.next_at, self.waits_for = until, WaitReason.QUOTA
 
     def reopen(self) -> None:
@@ -200,11 +210,11 @@ class Lane:
     # What holds it up
 
     def close(self, block: Block, why: str) -> None:
-        """Send nothing until something other than time changes."""
+        """Send nothing until something other than time changes; `why` is shown as the reason."""
         self.block, self.why = block, why
 
     def explain(self, why: str) -> None:
-        """Set the reason why it is closed."""
+        """Set the reason why it is closed, such as the latest answer of a health gate."""
         self.why = why
 
     def open(self) -> None:
@@ -220,7 +230,10 @@ class Lane:
         return True
 
     def doubt_again(self, doubt: Doubt, until: float) -> None:
-        """Let another request try, not before a time: the refusal is not confirmed."""
+        """Let another request try, not before a time: the refusal is not confirmed.
+
+        Does nothing if a late answer has ended this doubt meanwhile.
+        """
         # A late answer may have ended it meanwhile.
         if self.circuit.doubt is doubt:
             self.circuit = self.circuit.try_again(until)
@@ -358,5 +371,5 @@ _BLOCKED_FOR = {
 
 
 def fair_share(slots: int, share: int) -> int:
-    """Return how many slots one of `share` processes may use; at least one."""
+    """Return how many slots one of `share` processes may use: an equal part, rounded down, and at least one."""
     return max(1, slots // share)

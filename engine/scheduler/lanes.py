@@ -57,7 +57,7 @@ class Lanes:
     """
 
     def lane(self, name: str) -> Lane:
-        """Return the lane of a name; it is made on first use."""
+        """Return the lane of a name; it is made on first use, with the sweep's limits for its model."""
         if name not in self.lanes:
             ceiling = self.limits.for_lane(name).max_in_flight or self.limits.max_in_flight
             self.lanes[name] = Lane(
@@ -74,7 +74,7 @@ class Lanes:
         return self.lanes[name]
 
     def refresh(self, queues: Mapping[str, tuple[str, ...]]) -> None:
-        """Add the lanes and cost classes in which the store has jobs to be claimed."""
+        """Add the lanes and cost classes in which the store has jobs to be claimed; none is removed."""
         for name, classes in queues.items():
             self.lane(name).refresh(classes)
 
@@ -94,11 +94,11 @@ class Lanes:
         self.jobs[claimed.id, claimed.fence] = lane
 
     def end(self, claimed: Claimed) -> None:
-        """Count a job that is settled as no longer in flight."""
+        """Count a job that is settled as no longer in flight; raises KeyError if it was not."""
         self.jobs.pop((claimed.id, claimed.fence)).end()
 
     def count_freed(self, settled: Iterable[Outcome]) -> Mapping[str, int]:
-        """Return how many slots of each lane outcomes free that are about to be committed."""
+        """Return how many slots outcomes that are about to be committed will free, by the name of the lane."""
         ending = (self.jobs.get((one.job_id, one.fence)) for one in settled)
         return Counter(lane.name for lane in ending if lane is not None)
 
@@ -127,7 +127,10 @@ class Lanes:
         return allot(free, demands)
 
     def state(self, lane: Lane, now: float) -> LaneState:
-        """Return what the jobs of a lane wait for."""
+        """Return what the jobs of a lane wait for, as it is shown to users and other processes.
+
+        A closed window is named before a machine that ran short, and that before the lane's own reason.
+        """
         why, until = lane.waits(now, share=self.share)
         detail = lane.why if why in STANDS_STILL else ""
         if self.paused_until > now:
@@ -144,7 +147,10 @@ class Lanes:
         )
 
     def wakes_at(self, now: float) -> float:
-        """Return when a job may be started; infinite if time alone does not decide."""
+        """Return when any lane may start a job, within the window and the pauses of this machine.
+
+        It may lie in the past. Infinite if time alone does not decide, as while every slot is taken.
+        """
         if self._free() <= 0:
             return inf
         soonest = min(
@@ -203,7 +209,7 @@ class Lanes:
         return max(1, slots >> self.faults) - self.in_flight
 
     def serve(self, lane: Lane) -> None:
-        """Let other lanes come before one that has got jobs."""
+        """Let other lanes come before one that has got jobs, so that they take turns under a shared rate."""
         self.turn += 1
         lane.serve(self.turn)
 

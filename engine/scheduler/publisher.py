@@ -39,7 +39,10 @@ class LanePublisher:
         """Set once a change should not wait for a claim."""
 
     def observe(self, now: float) -> None:
-        """Compare the lanes with what was published."""
+        """Compare the lanes at `now` with what was published, and note which have changed.
+
+        A change that users should see at once is written without waiting for the next claim.
+        """
         for lane in self._lanes.lanes.values():
             state = self._lanes.state(lane, now)
             if state == self._published.get(state.name):
@@ -50,7 +53,10 @@ class LanePublisher:
                 self._is_wanted.set()
 
     def add_to_claim(self, now: float) -> tuple[LaneState, ...]:
-        """Return the changes for a claim to write; `confirm_claim` is called once it is committed."""
+        """Return the changes for a claim to write; empty within a second of the last ones, unless users should know.
+
+        Call `confirm_claim` once the claim is committed; until then the changes count as unwritten.
+        """
         is_due = now >= self._published_at + _INTERVAL_S or self._has_news(now)
         self._in_claim = tuple(self._changed.values()) if is_due else ()
         return self._in_claim

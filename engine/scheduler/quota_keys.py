@@ -38,10 +38,10 @@ def cap_names(run: str) -> tuple[str, str]:
 
 
 def tests_cap(run: str, now: float) -> QuotaKey:
-    """Return the row of `limits.quota.tests`, in the month of `now`."""
+    """Return the row of `limits.quota.tests`, which counts tests in the calendar month (UTC) of `now`."""
     return QuotaKey(name=cap_names(run)[0], period=month(now), is_own=True)
 
 
 def requests_cap(run: str) -> QuotaKey:
-    """Return the row of `limits.requests`."""
+    """Return the row of `limits.requests`, which counts every request that the run ever sent."""
     return QuotaKey(name=cap_names(run)[1], period="run", counts_requests=True, is_own=True)

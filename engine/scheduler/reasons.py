@@ -5,7 +5,11 @@ from engine.report.times import moment_to_the_second, time_of_day
 
 
 def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answered: bool) -> str:
-    """Return why a lane waits whose service is away, and until when."""
+    """Return why a lane waits whose service is away, and until when it is asked.
+
+    `patience_s` is how long it may be away; 0 if the lane is given up after a few probes. `was_answered` says
+    whether the service ever answered, else its address may be wrong.
+    """
     assert breaker.away_since is not None, "called in an outage only"
     until = breaker.away_since + breaker.unasked_s + patience_s
     since, end = _format_period(breaker.away_since, until)
@@ -17,12 +21,12 @@ def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answ
 
 
 def describe_hold(error: str, until: float) -> str:
-    """Return until when the service asked to wait, and with which error."""
+    """Return with which error the service asked to wait, and until when nothing is sent."""
     return f"{error}; nothing is sent until {moment_to_the_second(until)}"
 
 
 def describe_end_of_outage(error: str, breaker: Breaker, now: float, *, was_answered: bool) -> str:
-    """Return why a lane is given up whose service stayed away."""
+    """Return why a lane is given up whose service stayed away until `now`, with the time of the outage."""
     assert breaker.away_since is not None, "called in an outage only"
     since, end = _format_period(breaker.away_since, now)
     if not was_answered:

@@ -31,7 +31,11 @@ class Steering:
         """Why nothing more is started; None while the run goes on."""
 
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
-        """Start nothing more; the first reason counts."""
+        """Start nothing more; the first reason counts, and later ones are ignored.
+
+        The message is cleaned of keys. `resume_at` is when the run can go on, in seconds since the epoch; None if
+        that does not depend on time.
+        """
         if self.stopped is None:
             message = without_secrets(message)
             logger.info("%s stops (%s): %s", self._run.run, reason, message)
@@ -51,7 +55,7 @@ class Steering:
         self._wake = anyio.Event()
 
     async def wait(self, until: float) -> None:
-        """Wait for a `wake` since `listen`, no longer than `until`, nor than an hour."""
+        """Wait for a `wake` since `listen`, no longer than `until` (seconds since the epoch), nor than an hour."""
         await self._clock.wait(self._wake, min(until, self._clock.now() + _WAIT_MAX_S))
 
     @contextmanager

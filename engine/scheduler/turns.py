@@ -29,7 +29,11 @@ async def ask_counted(
     account: str,
     rate_per_min: int | None,
 ) -> T:
-    """Ask a service something before there is a run; the account's rate counts the requests."""
+    """Ask a service something before there is a run; the account's rate counts the requests.
+
+    Returns what `question` returns and raises what it raises. `rate_per_min` is the sweep's own limit; the
+    lower ones of other processes apply as well.
+    """
     turns = Turns(store, clock, _NO_RUN)
     try:
         return await turns.ask(question, (Bucket(name=account, rate_per_min=rate_per_min),))
@@ -63,7 +67,11 @@ class Turns:
         buckets: Callable[[], Sequence[Bucket]],
         may_start: Callable[[float], bool],
     ) -> Start:
-        """How the requests of an attempt start, whose rates are `buckets`, while they may."""
+        """How the requests of an attempt start, whose rates are `buckets`, while they may.
+
+        The function waits for the attempt's slot, or takes another if that has passed, and raises NotNow where
+        `may_start` refuses the time.
+        """
         at: float | None = claimed.start_at
         began = self._clock.now()
 
@@ -83,7 +91,10 @@ class Turns:
         return start
 
     async def ask(self, question: Callable[[], Awaitable[T]], buckets: Sequence[Bucket]) -> T:
-        """Ask a service something; the rates in `buckets` count the requests."""
+        """Ask a service something; the rates in `buckets` count each request that it takes.
+
+        Returns what `question` returns and raises what it raises.
+        """
         with starting_with(lambda: self._take(buckets, patience_s=_QUESTION_MAX_S)):
             return await question()
 
