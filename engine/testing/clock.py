@@ -71,12 +71,12 @@ class FakeClock:
         """Set when a sleeper comes or a pause ends."""
 
     def now(self) -> float:
-        """The time as it was set or moved to."""
+        """The time that the clock was set or moved to, in seconds since the Unix epoch."""
         self._asked += 1
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Return once the clock was moved by `seconds`."""
+        """Return once the clock was moved by `seconds`; if that is not positive, let other tasks run once."""
         if seconds <= 0:
             await lowlevel.checkpoint()
             return

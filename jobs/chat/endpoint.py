@@ -225,7 +225,11 @@ class ChatTarget:
 
 
 class ChatClient:
-    """An open ChatTarget, which calls the models of its endpoint."""
+    """An open ChatTarget, which calls the models of its endpoint and checks its list of models.
+
+    It does not apply `limits`: each call is made through them (`CallLimits.reply`). Keys are removed from
+    replies and errors.
+    """
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ class CallLimits:
 
     @property
     def call_limit(self) -> CallLimit:
-        """The limits, for the plan of a sweep."""
+        """These limits as values from which a plan computes the time; the key is named by its reference."""
         return CallLimit(
             name=f"{canonical(self._address)} {self._key_name}".strip(),
             rate_per_min=self._rate_per_min,

@@ -80,7 +80,7 @@ class Reply:
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """The reply in the format of the cache of calls."""
+        """Encode the reply for `JobContext.cached`, as JSON, without the figures of its tokens and cost."""
         fields = {
             "text": self.text,
             "truncated": self.truncated,
@@ -125,7 +125,7 @@ class Generation:
 
 
 class OpenTarget(Protocol):
-    """An open target, which answers questions."""
+    """An open target, which answers questions; `Target.open` yields one, and closes it at the end of its block."""
 
     async def reply(self, question: Question) -> Reply:
         """Ask a question. Raises JobError, with its reason, if there is no reply."""

@@ -187,7 +187,7 @@ class _MultiTurn(_Evaluation):
 
 
 class SingleTurnSystemPromptKind(_SingleTurn):
-    """Single-turn evaluation of a model with a system prompt."""
+    """Single-turn evaluation of a model on OpenRouter under a system prompt; exact folds need 0 layers."""
 
     axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
@@ -204,7 +204,7 @@ class SingleTurnSystemPromptKind(_SingleTurn):
 
 
 class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
-    """Single-turn evaluation of a fine-tuned OpenAI model."""
+    """Single-turn evaluation of a fine-tuned OpenAI model, called with the OpenAI key of the settings."""
 
     axes = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
@@ -220,7 +220,7 @@ class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
 
 
 class MultiTurnSystemPromptKind(_MultiTurn):
-    """Multi-turn evaluation of a model with a system prompt."""
+    """Multi-turn evaluation of a model on OpenRouter under a system prompt; folds if the API says that it can."""
 
     axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
 
@@ -236,7 +236,7 @@ class MultiTurnSystemPromptKind(_MultiTurn):
 
 
 class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
-    """Multi-turn evaluation of a fine-tuned OpenAI model."""
+    """Multi-turn evaluation of a fine-tuned OpenAI model, called with the OpenAI key of the settings."""
 
     axes = (MODELS, GROUPS, THRESHOLDS, TURNS)
 

@@ -64,7 +64,11 @@ class CircuitBreakerLabsSettings(ServiceSettings, NetworkSettings):
 
 
 class CircuitBreakerLabs(Service):
-    """The Circuit Breaker Labs API under one key."""
+    """The Circuit Breaker Labs API under one key; the API runs the evaluations and charges the key's quota.
+
+    It has single-turn and multi-turn evaluations, of models under a system prompt and of fine-tuned OpenAI
+    models. The latter need `openai_api_key`: without it, their kinds are unusable.
+    """
 
     settings_model = CircuitBreakerLabsSettings
     settings: CircuitBreakerLabsSettings

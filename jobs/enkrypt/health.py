@@ -92,7 +92,11 @@ class EnkryptHealthSettings(ApiSettings):
 
 
 class EnkryptHealth(HealthGate):
-    """Has Enkrypt ask the model of a lane one question."""
+    """Has Enkrypt ask the model of a lane one question; the model is healthy if it answers.
+
+    The lane's name is sent as the model's name within `settings.endpoint`. Opening raises UsageError if a key
+    is missing.
+    """
 
     settings_model = EnkryptHealthSettings
     settings: EnkryptHealthSettings

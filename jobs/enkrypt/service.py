@@ -39,7 +39,10 @@ class EnkryptSettings(ServiceSettings, ApiSettings):
 
 
 class ModelHealthKind(JobKind):
-    """Whether each endpoint's model answers a plain question."""
+    """Whether the model of each endpoint answers a plain question, at no cost in quota.
+
+    A job whose endpoint names a missing key raises Unauthorized, which stops its lane and fails no job.
+    """
 
     name = "model_health"
     axes = (
@@ -68,7 +71,7 @@ class ModelHealthKind(JobKind):
 
 
 class Enkrypt(Service):
-    """Enkrypt AI under one key."""
+    """Enkrypt AI under one key. It has one evaluation, `model_health`, and no call that tests the key."""
 
     settings_model = EnkryptSettings
     settings: EnkryptSettings

@@ -51,7 +51,10 @@ async def find_listed(
 
 
 async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]:
-    """Check whether each model answers a question, listed or not."""
+    """Ask each model one short question, listed or not, a few at the same time; these calls are charged.
+
+    Returns a check for each model, in the order of `models`: its error if it did not answer.
+    """
     listed = await _list_models(target)
     found: dict[str, Check] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)

@@ -43,7 +43,13 @@ RULES = "1"
 
 
 class SingleTurn(Evaluation):
-    """Single-turn evaluation of a model under a system prompt."""
+    """Single-turn evaluation of a model under a system prompt: one question for each case of the group.
+
+    The judge scores each reply. In each further layer, the cases that failed at the threshold (with
+    `expand_on: all`, every case) are asked in `variations` other wordings, which the attacker, the translator
+    or the mutators write. A test is a question to which the target has replied. Without a `setup` the kind
+    only declares its axes.
+    """
 
     name = "single_turn"
     axes = (
@@ -210,7 +216,12 @@ class SingleTurn(Evaluation):
 
 
 class MultiTurn(Evaluation):
-    """Conversations with a model under a system prompt; `max_turns` counts messages."""
+    """Multi-turn evaluation of a model under a system prompt: one conversation for each case of the group.
+
+    The attacker, or a script of the package without one, plays the person; `max_turns` counts the messages of
+    both sides. The judge looks for red flags in each turn and for items in the whole. A test is a
+    conversation in which the target has replied. Without a `setup` the kind only declares its axes.
+    """
 
     name = "multi_turn"
     axes = (

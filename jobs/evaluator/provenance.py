@@ -22,7 +22,10 @@ _NONE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """The facts of one service."""
+    """The facts of one service, by the parts of an evaluation that they affect.
+
+    `cases_of` returns the cases of a group; it raises UsageError if there is no such group.
+    """
 
     settings: LocalSettings
     target: Target
@@ -48,12 +51,12 @@ class Provenance:
             yield Fact(name=f"cases of group {group}", value=hashed(cases))
 
     def of_attacker(self) -> Iterator[Fact]:
-        """The facts of the attacker."""
+        """The facts of the attacker, or that there is none."""
         facts = {"attacker": _NONE} if self.attacker is None else self.attacker.facts
         yield from _facts(facts)
 
     def of_variations(self) -> Iterator[Fact]:
-        """The facts of variations, for sweeps with further layers."""
+        """The facts of variations, of their writers and of the rule for cases to vary; for sweeps with further layers."""
         yield Fact(name="expand_on", value=self.settings.expand_on, judging=True)
         yield Fact(name="mutators", value=mutators.VERSION)
         yield from self.of_attacker()

@@ -15,7 +15,7 @@ _BITS = 31
 
 
 class Purpose(StrEnum):
-    """What a seed is for."""
+    """What a seed is for, so that the seeds of one question differ from each other."""
 
     TARGET = "target"
     MUTATOR = "mutator"

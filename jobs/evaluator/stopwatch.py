@@ -38,7 +38,7 @@ class Stopwatch:
 
     @contextmanager
     def count_call(self) -> Iterator[None]:
-        """Count the block as a call in flight."""
+        """Count the block as a call in flight: the time runs until the last of concurrent calls has ended."""
         if self._calls == 0:
             self._since = anyio.current_time()
             self._scope.deadline = self._since + self._left_s

@@ -69,7 +69,11 @@ Languages = Annotated[
 
 
 class Translator:
-    """Translates messages into one of `languages` with the attacker model."""
+    """Translates messages into one of `languages`, with two calls of the attacker model for each.
+
+    `version` changes with the instructions and the languages. `facts` are what a run stores about translations,
+    by name.
+    """
 
     def __init__(self, attacker: Attacker, languages: Sequence[str]) -> None:
         assert languages, "a translator needs a language"
@@ -85,7 +89,11 @@ class Translator:
     async def translate(
         self, case: Case, asked: str, language: str, *, seed: int, context: JobContext
     ) -> tuple[str, Translation] | None:
-        """`asked` in another language; None if the model refuses or its translation may not be sent."""
+        """Translate the message `asked` of a case; returns the text, with its translation back into English.
+
+        Returns None if the model refuses, or if the translation is empty, equal to the original, too long, or
+        does not pass the lint. Raises JobError if a call fails.
+        """
         into = self._instructions.languages[language]
         task = self._instructions.forth.replace("{language}", into)
         text = await self._translate(task, asked, seed, context)

@@ -28,7 +28,10 @@ def create_app(
     connections: Connections,
     clock: Clock,
 ) -> FastAPI:
-    """The application, over an open ledger and open models."""
+    """Make the ASGI application; the ledger and the models must be open while it serves.
+
+    Calls are served below `/v1`, and without that prefix for clients that expect the API at its root.
+    """
     budget = BodyBudget(config.limits)
     metrics = Metrics(evaluations, connections, budget)
     app = FastAPI(

@@ -64,7 +64,7 @@ class _CallOptions:
 
 
 class EvaluationCalls:
-    """The calls of one service, as a `router`."""
+    """The routes that start evaluations and list earlier results, as a `router` of FastAPI."""
 
     def __init__(
         self, config: ServeConfig, cases: CaseSet, ledger: Ledger, evaluations: Evaluations

@@ -69,7 +69,11 @@ class EvaluationRequest:
 
 
 class Evaluations:
-    """Runs evaluations within the limits of the configuration."""
+    """Runs evaluations within the limits of the configuration, and records their results in the ledger.
+
+    An evaluation reserves the most tests that it may need, waits in the queue for its turn, and is charged by
+    reply. An equal request after an interruption continues from the replies that were already paid for.
+    """
 
     def __init__(
         self,

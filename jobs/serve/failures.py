@@ -40,7 +40,7 @@ class EvaluationFailure:
 
     @property
     def cause(self) -> str:
-        """The error's name in the response and in the log."""
+        """The name by which the response and the log call the error, such as a refused key."""
         match self.error:
             case Unauthorized():
                 return KEY_REFUSED

@@ -60,7 +60,7 @@ class _RefusedBodies(Collector):
 
 
 class Metrics:
-    """The metrics of one service, in a registry of its own."""
+    """The metrics of one service, in a registry of its own, so that several services can run in a process."""
 
     def __init__(
         self, evaluations: Evaluations, connections: Connections, budget: BodyBudget

@@ -75,7 +75,7 @@ def results_of_evaluation(
 def results_by_id(
     connection: Connection, key_id: int, kind: str, test_result_ids: Sequence[int]
 ) -> list[PastResult]:
-    """Those of the results that belong to the key, oldest first."""
+    """The results with these ids, oldest first; ids of other keys and unknown ids are left out."""
     return _read(
         connection,
         _select(key_id, kind)

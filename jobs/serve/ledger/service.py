@@ -193,7 +193,7 @@ class Ledger:
     async def list_results(
         self, key: Key, kind: str, *, limit: int, offset: int
     ) -> list[PastResult]:
-        """Earlier results of a key, those of the latest evaluation first."""
+        """At most `limit` results of a key, those of the latest evaluation first, after the first `offset`."""
         return await self._transact(
             lambda connection: history.list_results(
                 connection, key.id, kind, limit=limit, offset=offset
@@ -213,7 +213,7 @@ class Ledger:
     async def results_by_id(
         self, key: Key, kind: str, test_result_ids: Sequence[int]
     ) -> list[PastResult]:
-        """Those of the results that belong to the key, oldest first."""
+        """The results with these ids, oldest first; ids of other keys and unknown ids are left out."""
         return await self._transact(
             lambda connection: history.results_by_id(connection, key.id, kind, test_result_ids)
         )

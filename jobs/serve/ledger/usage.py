@@ -21,7 +21,7 @@ def period_of(now: float) -> str:
 
 
 def reserve(connection: Connection, key_id: int, period: str, tests: int) -> bool:
-    """Reserve `tests`. Returns False, and reserves nothing, if fewer are left."""
+    """Reserve `tests` of a key's allotment for a month; returns False, and reserves nothing, if fewer are left."""
     connection.execute(
         insert(usage)
         .values(key_id=key_id, period=period, used=0, reserved=0)
