@@ -1,15 +1,15 @@
 """What a process says of lanes that another one works on: what that process itself says."""
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from engine import Engine, Run, Settings
+from engine import Engine, Run, Settings, Sweep
 from engine.core.breaker import BreakerState
 from engine.core.doubt import Doubt
 from engine.core.lanes import LaneState, waits_elsewhere
@@ -115,6 +115,28 @@ async def execute_for_a_moment(run: Run, clock: FakeClock) -> None:
         run.stop()
 
 
+@asynccontextmanager
+async def executed(
+    store: Path,
+    service: ScriptedService,
+    clock: FakeClock,
+    of: Sweep,
+    *,
+    settings: Settings = RARE_POLLS,
+    gate: HealthGate | None = None,
+) -> AsyncIterator[tuple[Run, Engine]]:
+    """A run while one engine executes it, and another engine on its store, as another process has it."""
+    async with (
+        opened(store, service, clock, settings=settings, gate=gate) as engine,
+        opened(store, service, clock, gate=gate) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        yield run, other
+        tasks.cancel_scope.cancel()
+
+
 async def waits(run: Run) -> tuple[Waiting, ...]:
     return (await run.status()).waiting
 
@@ -130,15 +152,8 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
     service = ScriptedService(good)
     service.recording.hold()
     of = sweep(service, repeats=3, limits={"max_in_flight": 1})
-    store = tmp_path / "store.db"
 
-    async with (
-        opened(store, service, clock, settings=RARE_POLLS) as engine,
-        opened(store, service, clock) as other,
-        anyio.create_task_group() as tasks,
-    ):
-        run = await engine.submit(of)
-        tasks.start_soon(run.execute)
+    async with executed(tmp_path / "store.db", service, clock, of) as (run, other):
         await service.recording.until_in_flight(1)
         assert run._execution is not None
         scheduler = run._execution.scheduler
@@ -149,7 +164,6 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
 
         own, seen = await waits(run), await waits(await other.run("scripted"))
         states = await other.store.worker.find_lanes_elsewhere(run._row.id)
-        tasks.cancel_scope.cancel()
 
     assert {one.why for one in own} == {why}
     assert seen == own
@@ -161,21 +175,13 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
 ) -> None:
     service = ScriptedService(good)
     of = sweep(service, limits={"window": "22:00-23:00", "timezone": "UTC"})
-    store = tmp_path / "store.db"
 
-    async with (
-        opened(store, service, clock, settings=RARE_POLLS) as engine,
-        opened(store, service, clock) as other,
-        anyio.create_task_group() as tasks,
-    ):
-        run = await engine.submit(of)
-        tasks.start_soon(run.execute)
+    async with executed(tmp_path / "store.db", service, clock, of) as (run, other):
         while not (await run.status()).waiting:
             await clock.advance(1.0)
 
         own, seen = await waits(run), await waits(await other.run("scripted"))
         [listed] = await other.runs()
-        tasks.cancel_scope.cancel()
 
     [waiting] = own
     assert (waiting.why, waiting.until) == (WaitReason.WINDOW, NOW + 14 * 3600.0)
@@ -196,19 +202,11 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
             return Health(healthy=False, message=f"{lane} says nothing")
 
     of = sweep(service, gate=SlowGate(), retry={"base_delay_s": 600, "max_delay_s": 600})
-    store = tmp_path / "store.db"
 
-    async with (
-        opened(store, service, clock, settings=RARE_POLLS, gate=SlowGate()) as engine,
-        opened(store, service, clock, gate=SlowGate()) as other,
-        anyio.create_task_group() as tasks,
-    ):
-        run = await engine.submit(of)
-        tasks.start_soon(run.execute)
+    async with executed(tmp_path / "store.db", service, clock, of, gate=SlowGate()) as (run, other):
         await clock.advance(7.0)
 
         own, seen = await waits(run), await waits(await other.run("scripted"))
-        tasks.cancel_scope.cancel()
 
     assert {one.why for one in own} == {WaitReason.UNHEALTHY}
     assert seen == own
@@ -318,27 +316,19 @@ async def test_a_process_that_was_stopped_and_given_up_says_again_what_its_lanes
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
-    store = tmp_path / "store.db"
+    of = sweep(service, repeats=8, limits={"max_in_flight": 1})
+    often = Settings(poll_s=10.0)
 
-    async with (
-        opened(store, service, clock, settings=Settings(poll_s=10.0)) as engine,
-        opened(store, service, clock) as other,
-        anyio.create_task_group() as tasks,
-    ):
-        run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
-        tasks.start_soon(run.execute)
+    async with executed(tmp_path / "store.db", service, clock, of, settings=often) as (run, other):
         await clock.advance(5.0)
         before = await other.store.worker.find_lanes_elsewhere(run._row.id)
         await other.store.worker.writer.write(
-            lambda connection: workers.leave(connection, engine.store.worker_id, NOW)
+            lambda connection: workers.leave(connection, run._store.worker_id, NOW)
         )
         # The time goes on while a process is stopped; its timers do not.
-        for sleeper in clock._sleepers:
-            sleeper.until += 100.0
-        clock._now += 100.0
+        clock.skip(100.0)
         await clock.advance(15.0)
         after = await other.store.worker.find_lanes_elsewhere(run._row.id)
-        tasks.cancel_scope.cancel()
 
     assert [one.why for one in before] == [WaitReason.HELD]
     assert after == before
@@ -348,18 +338,11 @@ async def test_a_stopped_process_is_reported_even_if_it_has_nothing_in_flight(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = ScriptedService(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
-    store = tmp_path / "store.db"
+    of = sweep(service, repeats=8, limits={"max_in_flight": 1})
 
-    async with (
-        opened(store, service, clock, settings=RARE_POLLS) as engine,
-        opened(store, service, clock) as other,
-        anyio.create_task_group() as tasks,
-    ):
-        run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
-        tasks.start_soon(run.execute)
+    async with executed(tmp_path / "store.db", service, clock, of) as (_, other):
         await clock.advance(60.0)
         seen = await (await other.run("scripted")).status()
-        tasks.cancel_scope.cancel()
 
     assert seen.jobs["running"] == 0
     assert "is stopped, or cannot write to its disk" in seen.trouble
