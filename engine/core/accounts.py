@@ -40,7 +40,7 @@ class Accounts:
 
 
 def place_of(account: str) -> str:
-    """The canonical address of an account."""
+    """The canonical address of an account, from a name that `Accounts.name` made, with or without a key."""
     return account.rpartition(_KEY)[0] or account
 
 

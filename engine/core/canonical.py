@@ -25,7 +25,7 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON, in hexadecimal."""
+    """SHA-256 of the canonical JSON, as 64 hexadecimal digits; raises ValueError as `canonical` does."""
     return sha256(canonical(value)).hexdigest()
 
 

@@ -83,7 +83,7 @@ class Circuit:
         return max(at, self.breaker.admits_at)
 
     def lets_through(self, job_id: int, fence: int) -> bool:
-        """Whether a claimed job may still be sent."""
+        """Whether a claimed job may still be sent: any while the circuit is closed, else the probe alone."""
         is_closed = self.breaker.state is BreakerState.CLOSED and self.doubt is None
         return is_closed or self.probe == (job_id, fence)
 
@@ -97,7 +97,11 @@ class Circuit:
         return WaitReason.ERRORS if self.breaker.away_since is None else WaitReason.OUTAGE
 
     def blame(self, job_id: int, error: JobError) -> Blame:
-        """Return what a failure of a job is put down to."""
+        """Return what a failure of a job is put down to: an outage, the job, or neither for certain.
+
+        During an outage no failure is the job's. A job that found the service away before is to blame if the
+        service has answered others since.
+        """
         if self.breaker.away_since is not None:
             return Blame.OUTAGE
         if job_id not in self.suspects:
@@ -107,7 +111,7 @@ class Circuit:
         return Blame.OUTAGE if is_away(error) else Blame.UNKNOWN
 
     def is_to_blame(self, job_id: int) -> bool:
-        """Whether it would be the job's fault if it found the service away once more."""
+        """Whether it would be the job's fault if it found the service away once more: others were answered since."""
         is_away = self.breaker.away_since is not None
         return not is_away and self.suspects.get(job_id, self.answers) < self.answers
 

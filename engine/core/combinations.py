@@ -50,7 +50,7 @@ class MatrixAxis:
         return isinstance(self.axis, PromptAxis | DocumentAxis)
 
     def fragment(self, value: AxisValue) -> bytes:
-        """The digest of a value's content (32 bytes) for the keys of its jobs."""
+        """The digest of a value's content (32 bytes) for the keys of its jobs; its label does not matter."""
         return sha256(canonical([self.field, value.content])).digest()
 
 

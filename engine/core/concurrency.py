@@ -27,16 +27,19 @@ class Concurrency:
 
     @classmethod
     def at(cls, ceiling: int) -> "Concurrency":
-        """The state of a lane before any overload."""
+        """The state of a lane before any overload: `ceiling` jobs, at least one, may be in flight."""
         assert ceiling >= 1
         return cls(ceiling=ceiling, limit=float(ceiling))
 
     def capacity(self, now: float) -> int:
-        """Jobs that may be in flight at `now`: at least 1, at most the ceiling."""
+        """Jobs that may be in flight at `now` (seconds since the epoch): at least 1, at most the ceiling."""
         return floor(self._limit(now))
 
     def allows_at(self, jobs: int) -> float:
-        """When time alone lets `jobs` be in flight; infinite above the ceiling."""
+        """When time alone lets `jobs` be in flight, in seconds since the epoch; infinite above the ceiling.
+
+        It may lie in the past: then that many are allowed already.
+        """
         if jobs > self.ceiling:
             return inf
         if jobs <= self.limit:
@@ -45,7 +48,7 @@ class Concurrency:
         return self.since + (jobs - self.limit) * RECOVERY_S / (self.ceiling - 1) + 0.001
 
     def on_success(self, now: float) -> "Concurrency":
-        """After an answer: about one more in flight per round of answers."""
+        """After an answer: about one more in flight per round of answers, up to the ceiling."""
         if self.limit >= self.ceiling:
             return self
         limit = self._limit(now)

@@ -49,12 +49,19 @@ class Doubt:
         return self.refusals > 1
 
     def on_try(self, now: float, *, is_alone: bool) -> "Doubt":
-        """After a job was started to see whether the refusal stands."""
+        """After a job was started to see whether the refusal stands.
+
+        `is_alone` says whether nothing else that may hold quota is in flight: if it is then refused as well,
+        reservations are not the cause.
+        """
         unasked_s = self.unasked_s + max(0.0, now - self.until)
         return replace(self, is_trying=True, is_alone=is_alone, unasked_s=unasked_s)
 
     def on_refusal(self, why: str, needs: int) -> "Doubt":
-        """After that job was refused, too: the service must be asked again."""
+        """After that job was refused, too: the service must be asked again before another is sent.
+
+        `why` is the service's explanation, `needs` the tests that the request may cost, 0 if unknown.
+        """
         return replace(
             self,
             why=why,

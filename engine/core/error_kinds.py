@@ -45,7 +45,10 @@ def mask(message: str) -> str:
 
 
 def by_kind(found: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
-    """Merge those that differ only in numbers and ids; the most frequent kind comes first."""
+    """Merge those that differ only in numbers and ids, adding up their jobs.
+
+    The most frequent kind comes first; of several explanations the first one is the example.
+    """
     kinds: dict[str, list[ErrorKind]] = {}
     for one in found:
         kinds.setdefault(mask(one.message), []).append(one)

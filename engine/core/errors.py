@@ -343,7 +343,7 @@ class Interrupted(KeyboardInterrupt, SystemExit):
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors inside nested exception groups, or the error itself."""
+    """The errors inside nested exception groups, depth first, or the error itself if it is no group."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield from leaves(part)
@@ -352,5 +352,5 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether an error, or every error of a group, is a StoreError."""
+    """Whether an error, or every error of a group, is a StoreError, so that the store alone is the cause."""
     return all(isinstance(leaf, StoreError) for leaf in leaves(error))

@@ -23,7 +23,7 @@ def control_characters(name: str) -> str:
 
 
 def is_blank(name: str) -> bool:
-    """Whether a name has no visible character."""
+    """Whether a name has no visible character, such as one of spaces and joiners; it could not be seen in a table."""
     return _BLANK.fullmatch(name.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
 
 

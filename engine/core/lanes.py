@@ -44,7 +44,11 @@ class LaneState:
         return self.why in GOES_ON
 
     def is_news(self, before: "LaneState", now: float) -> bool:
-        """Whether users would see something else than `before`, for more than a few seconds."""
+        """Whether users would see something else than `before`, for more than a few seconds.
+
+        Another reason always counts; another time counts if it differs by more than a second, and, while the lane
+        sends, if it is at least five seconds after `now`.
+        """
         causes = (self.why, self.detail, self.breaker), (before.why, before.detail, before.breaker)
         if causes[0] != causes[1]:
             return True

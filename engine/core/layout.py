@@ -70,7 +70,7 @@ class Layout:
 
     @classmethod
     def restore(cls, dump: Mapping[str, Any]) -> Self:
-        """Restore a layout from what `dump` returned."""
+        """Restore a layout from what `dump` returned, after it was stored as JSON."""
         axes = {
             field: _Axis({name: _Value(*one) for name, *one in values}, bits)
             for field, (bits, values) in dump["axes"].items()

@@ -11,5 +11,5 @@ def join_first(things: Sequence[str], *, most: int = 3, between: str = ", ") -> 
 
 
 def quantity(count: int, thing: str, things: str = "") -> str:
-    """A number of things: `1 job`, `2,000 jobs`; `things` is an irregular plural."""
+    """A number of things, as `1 job` or `2,000 jobs`; `things` is the plural if it does not end in `s`."""
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"

@@ -24,11 +24,11 @@ class Load:
         return self.calls.get(TARGET, 0) if self.calls else self.requests
 
     def times(self, factor: float) -> "Load":
-        """The load of `factor` times as many jobs."""
+        """The load of `factor` times as many jobs, which may be a fraction; this one is not changed."""
         return replace(self.sending(factor), jobs=self.jobs * factor)
 
     def sending(self, share: float) -> "Load":
-        """The load of as many jobs that send only a share of the requests."""
+        """The load of as many jobs that send only a `share` (0..1) of the requests; this one is not changed."""
         calls = {whom: count * share for whom, count in self.calls.items()}
         return replace(self, requests=self.requests * share, calls=calls)
 
@@ -43,7 +43,7 @@ class RateTime:
 
 
 def loads_of(counts: Iterable[JobCount], sends: Sends) -> dict[str, Load]:
-    """The load of each lane."""
+    """The jobs and requests of each lane, by its name; `sends` says what of a job counts as a request."""
     loads: dict[str, Load] = {}
     for count in counts:
         add(loads, count, sends)
@@ -51,7 +51,7 @@ def loads_of(counts: Iterable[JobCount], sends: Sends) -> dict[str, Load]:
 
 
 def add(loads: dict[str, Load], count: JobCount, sends: Sends) -> None:
-    """Add the requests of some jobs."""
+    """Add the requests of some jobs to `loads`, in place; a lane that is missing is made."""
     load = loads.setdefault(count.lane, Load())
     load.jobs += count.jobs
     match sends:
@@ -68,7 +68,10 @@ def add(loads: dict[str, Load], count: JobCount, sends: Sends) -> None:
 def slowest(
     loads: Mapping[str, Load], limits: Limits, call_limits: Mapping[str, CallLimit]
 ) -> RateTime | None:
-    """The rate within which these loads take longest; None if there is no rate."""
+    """The rate within which these loads take longest, of the sweep, of a model or of an endpoint.
+
+    None if there is no rate, or if nothing is sent within one. Tokens per minute are not considered.
+    """
     times = [*_of_sweep(loads, limits), *_of_endpoints(loads.values(), call_limits)]
     return max(times, key=lambda found: found.seconds, default=None)
 

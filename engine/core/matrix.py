@@ -228,7 +228,7 @@ class Matrix:
     def count(
         self, rules: JobRules, spec: JobSpec, cells: int, *, costs: Mapping[str, Cost] | None = None
     ) -> JobCount:
-        """Count one job with `cells` of its cells, as `counts` does."""
+        """Count one job with `cells` of its cells, as `counts` does, such as the cells of it that are not answered."""
         labels = {field: value for field, value in spec.labels.items() if field != "repeat"}
         return _count(rules, labels, cells=cells, repeats=1, costs=costs)
 

@@ -83,12 +83,12 @@ class Measurement:
 
 
 def describe_reasons(unanswered: Mapping[str, int]) -> str:
-    """The reasons with their counts, such as `moderated 2, empty 1`."""
+    """The reasons with their counts, in the given order, such as `moderated 2, empty 1`; empty without any."""
     return ", ".join(f"{reason} {count:,}" for reason, count in unanswered.items())
 
 
 def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
-    """Say how many questions of an evaluation have no answer, and why."""
+    """Say how many of an evaluation's questions have no answer, and why; `answered` is the number of the others."""
     count = sum(unanswered.values())
     return (
         f"{count:,} of {answered + count:,} questions unanswered ({describe_reasons(unanswered)})"

@@ -44,7 +44,7 @@ class Price:
     currency: str = USD
 
     def of(self, input_tokens: float, output_tokens: float) -> float:
-        """The cost of so many tokens, in the price's currency."""
+        """The cost of so many tokens, in the price's currency; not rounded."""
         return (self.input * input_tokens + self.output * output_tokens) / _PER_TOKENS
 
 
@@ -189,7 +189,7 @@ def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate:
 
 
 def total_cost(costs: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
-    """Add up costs by currency."""
+    """Add up costs by currency; None stands for an unknown cost and adds nothing."""
     found: dict[str, float] = {}
     for cost in costs:
         for currency, amount in (cost or {}).items():

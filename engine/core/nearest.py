@@ -10,7 +10,10 @@ _LOOKED_AT = 1000
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The valid name whose spelling is closest to `name`; None if none is close."""
+    """The valid name whose spelling, regardless of case, is closest to `name`; None if none is close.
+
+    Compares all names: with very many of them, use `suggestion`.
+    """
     by_fold = {known.casefold(): known for known in sorted(names, reverse=True)}
     close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
     return by_fold[close[0]] if close else None

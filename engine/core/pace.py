@@ -42,7 +42,7 @@ class Pace:
     learnt: float = 0.0
 
     def on_start(self, now: float, count: int) -> "Pace":
-        """After `count` jobs were started."""
+        """After `count` jobs were started. While the service refuses requests, the first of them tests it."""
         if self.stopped is not None:
             return self if self.tried_at is not None else replace(self, tried_at=now)
         began, through = self.began, self.through
@@ -54,7 +54,11 @@ class Pace:
         return replace(self, began=began, last=now, through=through + count)
 
     def on_refusal(self, now: float, *, started: float) -> "Pace":
-        """After a request that began at `started` was refused."""
+        """After a request that began at `started` was refused.
+
+        The first refusal stops the lane. A refused test lets another one follow; a request from before the stop
+        only corrects how many were let through.
+        """
         patience_s = max(self.patience_s, min(2 * (now - started), WINDOW_S))
         if self.stopped is None:
             return replace(
@@ -65,7 +69,7 @@ class Pace:
         return replace(self, through=self.through - 1, patience_s=patience_s)
 
     def on_answer(self, now: float, *, started: float) -> "Pace":
-        """After a request that began at `started` was accepted."""
+        """After a request that began at `started` was accepted; if it was the test, the lane goes on at its pace."""
         tried = self.tried_at is not None and started >= self.tried_at
         return self._resume(now) if tried else self
 

@@ -17,7 +17,7 @@ class PermitRows:
     rate_prefix: str = ""
 
     def names(self, name: str) -> tuple[str, str]:
-        """The names of the two rows: the rate's, then the tokens'."""
+        """The names of the two rows in which a permit's starts are stored: the rate's, then the tokens'."""
         return f"{self.rate_prefix}{name}", f"{TOKENS_PREFIX}{name}"
 
     def all_names(self, names: Iterable[str]) -> list[str]:
@@ -25,7 +25,7 @@ class PermitRows:
         return [row for name in names for row in self.names(name)]
 
     def from_logs(self, names: Iterable[str], logs: Mapping[str, str]) -> dict[str, PermitState]:
-        """Convert `logs`, by name of row, to what is stored under these names."""
+        """Convert `logs`, by name of row, to what is stored under these names; a missing row is an empty log."""
         return {
             name: PermitState(logs.get(rate, ""), logs.get(tokens, ""))
             for name in names
@@ -35,7 +35,7 @@ class PermitRows:
     def changes(
         self, before: Mapping[str, PermitState], after: Mapping[str, PermitState]
     ) -> dict[str, str]:
-        """The logs that have changed and must be written, by name of row."""
+        """The logs that have changed and must be written, by name of row; `before` must have every name of `after`."""
         changed: dict[str, str] = {}
         for name, new in after.items():
             (rate, tokens), old = self.names(name), before[name]

@@ -259,7 +259,7 @@ def settle(state: PermitState, *, at: float, estimate: int, taken: int) -> Permi
 
 
 def merge(states: Iterable[PermitState]) -> PermitState:
-    """Merge the starts of several names; the line of the result is empty."""
+    """Merge the starts of several names, sorted by time; the line of waiting calls is empty in the result."""
     books = [_decode(one) for one in states]
     starts = sorted(start for book in books for start in book.starts)
     log = sorted(entry for book in books for entry in book.log)

@@ -20,7 +20,7 @@ class Placeholder(NamedTuple):
 
 
 def placeholders_in(text: str) -> list[Placeholder]:
-    """All placeholders of a text, in order."""
+    """All placeholders of a text, in order, repeated ones as often as they occur."""
     found = []
     line, counted = 1, 0
     for match in _PLACEHOLDER.finditer(text):
@@ -31,7 +31,10 @@ def placeholders_in(text: str) -> list[Placeholder]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace the placeholders that are named in `values`; placeholders in a value are not replaced."""
+    """Replace the placeholders that are named in `values`, and leave the others as they are.
+
+    Placeholders within a value are not replaced.
+    """
     return _PLACEHOLDER.sub(lambda match: values.get(_name(match), match.group()), text)
 
 

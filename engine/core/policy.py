@@ -28,7 +28,10 @@ class Window:
     timezone: str
 
     def contains(self, minute: float) -> bool:
-        """Whether a time of day, in minutes after midnight in `timezone`, is within the window."""
+        """Whether a time of day, in minutes after midnight in `timezone`, is within the window.
+
+        The window's first minute belongs to it, its end does not.
+        """
         if self.start_min < self.end_min:
             return self.start_min <= minute < self.end_min
         return minute >= self.start_min or minute < self.end_min
@@ -103,7 +106,10 @@ class UnansweredPolicy:
     max_share: float = 0.2
 
     def allows(self, answered: int, unanswered: int) -> bool:
-        """Whether so many answers are enough for numbers; without any answer, they never are."""
+        """Whether so many answers are enough for numbers: the share of unanswered questions is at most `max_share`.
+
+        Without any answer they never are, and under FAIL_JOB a single unanswered question is too many.
+        """
         if unanswered == 0:
             return True
         if answered == 0 or self.rule is UnansweredRule.FAIL_JOB:

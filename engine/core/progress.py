@@ -31,7 +31,10 @@ class Progress:
     _kept_by_ended: int = 0
 
     def begin(self, job_id: int, *, expected: int | None, now: float) -> None:
-        """Record that a job was started, with `expected` questions if that is known."""
+        """Record that a job was started, with `expected` questions if that is known.
+
+        For a job that is tried again nothing changes: its earlier reports remain valid.
+        """
         if self._began_at is None:
             self._began_at = now
         begun = JobProgress(answered=0, total=expected or 0, expected=expected)
@@ -50,12 +53,15 @@ class Progress:
         self._forget(now)
 
     def find(self, job_id: int, kept: int) -> None:
-        """Record that an attempt found `kept` replies from before this process began."""
+        """Record that an attempt found `kept` replies from before this process began; the highest number counts."""
         before = self.jobs[job_id]
         self.jobs[job_id] = replace(before, kept=max(kept, before.kept))
 
     def end(self, job_id: int, *, has_outcome: bool) -> None:
-        """Forget a job that has an outcome or no longer belongs to this process."""
+        """Forget a job that has an outcome or no longer belongs to this process.
+
+        With an outcome, the replies that it found remain counted in `kept`. An unknown job is ignored.
+        """
         ended = self.jobs.pop(job_id, None)
         if ended is not None and has_outcome:
             self._kept_by_ended += ended.kept
@@ -78,7 +84,10 @@ class Progress:
         )
 
     def speed(self, now: float) -> tuple[int, float]:
-        """The questions answered recently, and over how many seconds."""
+        """The number of questions answered recently, and over how many seconds before `now`.
+
+        Kept replies do not count. (0, 0.0) before the first job was started.
+        """
         self._forget(now)
         over_s = 0.0 if self._began_at is None else max(0.0, now - self._began_at)
         return len(self._answered_at), over_s

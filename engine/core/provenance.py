@@ -84,7 +84,7 @@ def hashed(value: object) -> str:
 
 
 def to_record(facts: Iterable[Fact]) -> dict[str, str]:
-    """Convert facts to what a run records, by name."""
+    """Convert facts to what a run records: values by name, of which the last counts if a name occurs twice."""
     return {fact.name: fact.value for fact in facts}
 
 
@@ -114,12 +114,12 @@ def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list
 
 @lru_cache(maxsize=1024)
 def fingerprint(facts: tuple[Fact, ...]) -> str:
-    """16 hexadecimal digits that are equal for equal facts."""
+    """16 hexadecimal digits that are equal for equal facts, in whatever order they are."""
     return digest_of(to_record(facts))
 
 
 def digest_of(facts: Mapping[str, str]) -> str:
-    """The fingerprint of facts as a run records them."""
+    """The fingerprint of facts in the form in which a run records them: values by name."""
     return digest(facts)[:_DIGITS]
 
 

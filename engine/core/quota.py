@@ -64,18 +64,21 @@ class QuotaState:
 
 
 def reserve(state: QuotaState, tests: int) -> QuotaState:
-    """Reserve `tests`, at most `state.room`, for a job about to be sent."""
+    """Reserve `tests`, at most `state.room`, for a job about to be sent; returns the new state."""
     assert 0 <= tests <= state.room, f"{tests} tests do not fit into {state}"
     return replace(state, reserved=state.reserved + tests)
 
 
 def refund(state: QuotaState, held: int) -> QuotaState:
-    """Release the reservation of a job that surely was not sent."""
+    """Release the reservation of `held` tests of a job that surely was not sent."""
     return settle(state, held, 0)
 
 
 def settle(state: QuotaState, held: int, tests: int) -> QuotaState:
-    """Replace the reservation of a job by the `tests` that its answer cost."""
+    """Replace the reservation of a job, `held` tests, by the `tests` that its answer cost.
+
+    If they exceed the allotment, the rest is overrun.
+    """
     assert held >= 0
     assert tests >= 0
     return fit_to_allotment(
@@ -86,7 +89,10 @@ def settle(state: QuotaState, held: int, tests: int) -> QuotaState:
 
 
 def fit_to_allotment(*, allotted: int, used: int, reserved: int) -> QuotaState:
-    """The state with these numbers, cut to the allotment: first `reserved`, then `used`, else overrun."""
+    """The state with these numbers, cut to the allotment.
+
+    `reserved` keeps its place first, then `used`; what of `used` does not fit is overrun.
+    """
     held = min(reserved, allotted)
     kept = min(used, allotted - held)
     return QuotaState(allotted=allotted, used=kept, reserved=held, overrun=used - kept)

@@ -100,7 +100,10 @@ def take(
 
 
 def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
-    """The log without `slots` that were granted but not used."""
+    """The log without `slots` that were granted but not used.
+
+    A slot that is no longer in the log, or was moved since, stays counted.
+    """
     counts = {tick(time): count for time, count in log}
     for slot in slots:
         # A slot that is not found (the log was cut or moved meanwhile) stays counted: the safe side.
@@ -110,7 +113,10 @@ def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
 
 
 def current(log: RateLog, now: float) -> RateLog:
-    """The log without expired entries, and with none further ahead than the clock's tolerance."""
+    """The log without entries that have expired at `now`.
+
+    Entries further ahead than the clock's tolerance, as after it was set back, are moved to that limit.
+    """
     latest = now + CLOCK_TOLERANCE_S
     live = log[bisect_right(log, now - SPAN_S, key=itemgetter(0)) :]
     if not live or live[-1][0] <= latest:
@@ -120,7 +126,7 @@ def current(log: RateLog, now: float) -> RateLog:
 
 
 def count_recent(log: RateLog, now: float) -> int:
-    """The number of starts in the last minute."""
+    """The number of starts in the 60 s up to `now`; those just ahead of it, within the clock's tolerance, count."""
     return sum(count for time, count in log if now - WINDOW_S < time <= now + CLOCK_TOLERANCE_S)
 
 
@@ -151,12 +157,12 @@ def decode(text: str) -> RateLog:
 
 
 def tick(time: float) -> int:
-    """The number of the tick that a time falls into."""
+    """The number of the tick, of RESOLUTION_S seconds, that a time falls into."""
     return floor(time / RESOLUTION_S)
 
 
 def append_starts(log: RateLog, slots: Iterable[float]) -> RateLog:
-    """The log with slots that are later than those in it."""
+    """The log with slots that are not earlier than those in it, in ascending order."""
     entries = deque(log)
     for slot in slots:
         _append(entries, slot, 1)

@@ -224,7 +224,7 @@ def describe_error(error: JobError) -> str:
 
 
 def describe_bug(kind: str, problem: str) -> str:
-    """The error of a job that failed because of a bug in its kind."""
+    """The error of a job that failed because of a bug in its kind, with the name of the kind."""
     return f"a bug in the job kind {kind}: {problem}"
 
 
@@ -290,7 +290,10 @@ def _outcome(error: JobError) -> AttemptOutcome:
 
 
 def retry_after_of(error: JobError) -> float:
-    """Seconds that an error's Retry-After asks to wait, at most an hour; 0 without one."""
+    """The seconds that an error's Retry-After asks to wait, at most RETRY_AFTER_MAX_S.
+
+    0 without one, and for one that is not a finite number.
+    """
     asked_s = getattr(error, "retry_after_s", None)
     return 0.0 if asked_s is None else _clamp(asked_s, 0.0)
 

@@ -76,7 +76,7 @@ class Row:
 
 
 def digest_column(axis: str) -> str:
-    """The name of the column that distinguishes texts with the same label on an axis."""
+    """The name of the column that distinguishes texts with the same label on an axis, such as `prompt_digest`."""
     return f"{axis}_digest"
 
 
@@ -100,7 +100,11 @@ class Coverage:
         return self.answered + self.failed + self.cancelled + self.to_come
 
     def add(self, state: State, *, has_numbers: bool, cells: int = 1) -> None:
-        """Add cells of jobs in a state, with or without numbers."""
+        """Add cells of jobs in a state, in place.
+
+        With numbers they are answered, whatever the state of the job: an earlier answer is kept while it is asked
+        again. Without, a job that succeeded counts as failed.
+        """
         if has_numbers:
             self.answered += cells
         elif state is State.CANCELLED:

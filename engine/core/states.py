@@ -97,7 +97,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 
 
 def sources(event: Event) -> tuple[State, ...]:
-    """The states in which `event` can happen, in the order of State."""
+    """The states in which `event` can happen, in the order of State; the WHERE clauses of the store use them."""
     return tuple(state for state in State if event in TRANSITIONS[state])
 
 

@@ -7,7 +7,7 @@ Z_95 = 1.959963984540054
 
 
 def failure_rate(failed: int, total: int) -> float | None:
-    """The share that failed, in 0..1; None if nothing was measured."""
+    """The share that failed, in 0..1; None if `total` is 0. Unanswered questions belong to neither number."""
     assert 0 <= failed <= total, f"{failed} failed of {total}"
     return failed / total if total else None
 

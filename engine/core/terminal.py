@@ -27,7 +27,10 @@ _KEPT = frozenset("\u200c\u200d")
 
 
 def plain(text: str) -> str:
-    """The text on one line, without control sequences, direction overrides or lone surrogates."""
+    """The text on one line, without control sequences, direction overrides or lone surrogates.
+
+    Tabs and line breaks become a space. The result has no character that a terminal obeys.
+    """
     if _HARMLESS.fullmatch(text):
         return text
     text = _SPACES.sub(" ", _SEQUENCES.sub("", text))

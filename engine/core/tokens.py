@@ -23,7 +23,10 @@ EMPTY: TokenLog = ()
 
 
 def current(log: TokenLog, now: float) -> TokenLog:
-    """The log without expired starts, and with none further ahead than the clock's tolerance."""
+    """The log without starts that have expired at `now`.
+
+    Starts further ahead than the clock's tolerance, as after it was set back, are moved to that limit.
+    """
     latest = whole_ms(now + CLOCK_TOLERANCE_S)
     near = [entry for entry in log if now - SPAN_S < entry[0] <= latest]
     far = [entry for entry in log if entry[0] > latest]
@@ -33,7 +36,10 @@ def current(log: TokenLog, now: float) -> TokenLog:
 
 
 def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: float) -> float:
-    """When a call of `tokens` could start at the earliest, rounded up to the millisecond."""
+    """When a call of `tokens` could start at the earliest, not before `not_before`.
+
+    `log` must be current. Times are in seconds since the epoch, and the result is rounded up to the millisecond.
+    """
     assert tokens_per_min >= 1, f"{tokens_per_min} tokens a minute let nothing through"
     live = deque(log)
     taken = sum(entry[2] for entry in live)
@@ -50,7 +56,7 @@ def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: floa
 
 
 def append_start(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
-    """The log with a call that starts at `at`, a time that `next_at` returned."""
+    """The log with a call of `tokens`, by estimate, that starts at `at`, a time that `next_at` returned."""
     starts = 1
     # Starts of one tick share an entry; it carries the latest time, so that it expires last.
     if log and tick(log[-1][0]) == tick(at):
@@ -84,7 +90,7 @@ def encode(log: TokenLog) -> list[int]:
 
 
 def decode(flat: list[int]) -> TokenLog:
-    """The log that `encode` wrote."""
+    """The log that `encode` wrote; raises ValueError if a part of it is missing."""
     entries: list[tuple[float, int, int]] = []
     time_ms = 0
     for difference_ms, starts, tokens in zip(flat[::3], flat[1::3], flat[2::3], strict=True):

@@ -65,7 +65,10 @@ class Counts:
         )
 
     def add_without_numbers(self, answers: Answers, cells: int, reason: str) -> None:
-        """Add cells for which these answers have no numbers."""
+        """Add cells for which these answers have no numbers, in place.
+
+        `reason` says why; it is counted per job, and only for jobs that succeeded.
+        """
         self.coverage.add(answers.state, has_numbers=False, cells=cells)
         if cells and answers.state is State.SUCCEEDED:
             self.without_numbers[reason] += answers.jobs
