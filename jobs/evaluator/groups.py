@@ -7,7 +7,7 @@ YAML files of the same form. Each group is read once, when it is first needed.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -162,7 +162,7 @@ class CaseSet:
     @cached_property
     def _sources(self) -> Mapping[str, _Source]:
         """The source of each group by name, the stem of its file."""
-        found = _yaml_files(files("jobs.evaluator") / "cases")
+        found = dict(_built_in_sources())
         if self._folder is not None:
             own = Path(self._folder)
             try:
@@ -206,8 +206,22 @@ class CaseSet:
                 raise UsageError(
                     f"there is no test-case group {name!r}{suggestion(name, self.names)}"
                 )
-            self._groups[name] = _read_group(name, self._sources[name])
+            source = self._sources[name]
+            is_built_in = source is _built_in_sources().get(name)
+            self._groups[name] = (
+                _read_built_in_group(name) if is_built_in else _read_group(name, source)
+            )
         return self._groups[name]
+
+
+@cache
+def _built_in_sources() -> Mapping[str, _Source]:
+    return _yaml_files(files("jobs.evaluator") / "cases")
+
+
+@cache
+def _read_built_in_group(name: str) -> CaseGroup:
+    return _read_group(name, _built_in_sources()[name])
 
 
 def _yaml_files(folder: Traversable) -> dict[str, _Source]:
