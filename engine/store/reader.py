@@ -20,6 +20,7 @@ from engine.core.status import ReusedAnswers
 from engine.core.values import ValueType
 from engine.store import leftovers
 from engine.store.database import Database
+from engine.store.lookups import ReplyLookups
 from engine.store.queries import (
     admission,
     calls,
@@ -37,6 +38,7 @@ from engine.store.queries import (
     totals,
     usage,
 )
+from engine.store.queries.calls import KeptReply
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.results import JobRow
@@ -88,6 +90,7 @@ class StoreReader:
         self.worker_id = "" if database.identity is None else database.identity.id
         self._clock = clock
         self._database = database
+        self._lookups = ReplyLookups(database)
 
     # Runs
 
@@ -398,16 +401,14 @@ class StoreReader:
 
     async def find_reply(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
-    ) -> tuple[bytes, float] | None:
-        """The response stored under `key`: (the response, when it was recorded); None if there is none.
+    ) -> KeptReply | None:
+        """The response stored under `key` and when it was recorded; None if there is none.
 
         The run's own response goes first. With `of_others`, the latest one in other runs of its service also counts.
         If the run asks everything again, only responses recorded since then count.
         """
         service = of.service if of_others else None
-        return await self._database.ask(
-            lambda connection: calls.find(connection, of.id, key, service)
-        )
+        return await self._lookups.find(of.id, calls.digest(key), service=service)
 
     # Workers
 

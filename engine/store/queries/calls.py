@@ -5,10 +5,10 @@ runs inside a transaction of the caller.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import Connection
@@ -19,20 +19,36 @@ from engine.store.queries.queue import compress, decompress
 from engine.store.requests import CallReply
 from engine.store.schema import call, run
 
+
+class KeptReply(NamedTuple):
+    """A stored reply, and when it was recorded."""
+
+    response: bytes
+    recorded_at: float
+
+
 _own = run.alias("own")
 _FRESH_AT = func.coalesce(
     select(_own.c.fresh_at).where(_own.c.id == bindparam("of_run")).scalar_subquery(), 0.0
 )
-_KEPT = (
-    select(call.c.response, call.c.recorded_at)
-    .where(call.c.digest == bindparam("of_key"), call.c.recorded_at >= _FRESH_AT)
-    .order_by((call.c.run_id == bindparam("of_run")).desc(), call.c.recorded_at.desc())
+_candidate = call.alias("candidate")
+_KEPT = select(call.c.digest, call.c.response, call.c.recorded_at).where(
+    call.c.digest.in_(bindparam("of_keys", expanding=True))
+)
+_KEPT_IN_RUN = _KEPT.where(call.c.run_id == bindparam("of_run"), call.c.recorded_at >= _FRESH_AT)
+_BEST_RUN = (
+    select(_candidate.c.run_id)
+    .join(run, run.c.id == _candidate.c.run_id)
+    .where(
+        _candidate.c.digest == call.c.digest,
+        _candidate.c.recorded_at >= _FRESH_AT,
+        run.c.service == bindparam("of_service"),
+    )
+    .order_by((_candidate.c.run_id == bindparam("of_run")).desc(), _candidate.c.recorded_at.desc())
     .limit(1)
 )
-_KEPT_IN_RUN = _KEPT.where(call.c.run_id == bindparam("of_run"))
-_KEPT_IN_ANY = _KEPT.join(run, run.c.id == call.c.run_id).where(
-    run.c.service == bindparam("of_service")
-)
+_KEPT_IN_ANY = _KEPT.where(call.c.run_id == _BEST_RUN.correlate(call).scalar_subquery())
+_KEYS_AT_A_TIME = 500
 _KEEP = Upsert(call, lambda statement: statement.on_conflict_do_nothing())
 _OF_KEY = (call.c.run_id == bindparam("of_run"), call.c.digest == bindparam("of_key"))
 _BEFORE = select(_FRESH_AT).where(exists().where(*_OF_KEY, call.c.recorded_at < _FRESH_AT))
@@ -40,18 +56,21 @@ _RECORDED_AT = select(call.c.recorded_at).where(*_OF_KEY)
 
 
 def find(
-    connection: Connection, run_id: int, key: Mapping[str, Any], service: str | None
-) -> tuple[bytes, float] | None:
-    """Find the response stored under `key`: (the response, when it was recorded); None if there is none.
+    connection: Connection, run_id: int, digests: Iterable[bytes], service: str | None
+) -> dict[bytes, KeptReply]:
+    """Find the replies stored under these digests, by digest; those that are not stored are left out.
 
-    The run's own reply goes first. With a `service`, the latest reply in other runs of that service also counts.
+    The run's own replies go first. With a `service`, the latest reply in other runs of that service also counts.
     """
-    wanted = {"of_run": run_id, "of_key": digest(key)}
-    if service is None:
-        found = connection.execute(_KEPT_IN_RUN, wanted).first()
-    else:
-        found = connection.execute(_KEPT_IN_ANY, {**wanted, "of_service": service}).first()
-    return None if found is None else (decompress(found.response), found.recorded_at)
+    query = _KEPT_IN_RUN if service is None else _KEPT_IN_ANY
+    of = {"of_run": run_id} if service is None else {"of_run": run_id, "of_service": service}
+    found = {}
+    left = list(digests)
+    while left:
+        some, left = left[:_KEYS_AT_A_TIME], left[_KEYS_AT_A_TIME:]
+        for row in connection.execute(query, {**of, "of_keys": some}):
+            found[row.digest] = KeptReply(decompress(row.response), row.recorded_at)
+    return found
 
 
 def keep(connection: Connection, reply: CallReply) -> bool:

@@ -1,3 +1,9 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+from sqlalchemy import Engine, event
+
 from engine.core.error_kinds import ErrorKind
 from engine.core.money import Usage
 from engine.core.runs import EventKind, RunState, StopReason
@@ -17,6 +23,21 @@ from tests.engine.store.scenes import (
     submit,
     success,
 )
+
+
+@contextmanager
+def counting_statements(containing: str, statements: list[str]) -> Iterator[None]:
+    """Add the statements that contain a text to a list."""
+
+    def add(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if containing in statement:
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", add)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", add)
 
 
 async def scene(store: Store) -> int:
@@ -198,6 +219,51 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     kept = await store.reader.find_reply(run, {"seed": 1, "case": "one"}, of_others=False)
     assert kept == (b"the first", NOW)
     assert await store.reader.find_reply(run, {"case": "one", "seed": 2}, of_others=False) is None
+
+
+async def test_calls_that_begin_together_find_their_replies_with_one_question(store: Store) -> None:
+    run, other = await begin(store), await begin(store, name="another")
+    for of, name, reply in [(run, "a", b"own"), (other, "a", b"another"), (other, "b", b"another")]:
+        await store.attempts.keep_call(of, {"of": name}, reply)
+    asked: list[str] = []
+    found: dict[tuple[str, bool], bytes | None] = {}
+
+    async def look_up(name: str, of_others: bool) -> None:
+        kept = await store.reader.find_reply(run, {"of": name}, of_others=of_others)
+        found[name, of_others] = None if kept is None else kept.response
+
+    with counting_statements("FROM call", asked):
+        async with anyio.create_task_group() as tasks:
+            for name in ("a", "b", *map(str, range(50))):
+                tasks.start_soon(look_up, name, True)
+            tasks.start_soon(look_up, "b", False)
+
+    assert {key: reply for key, reply in found.items() if reply is not None} == {
+        ("a", True): b"own",
+        ("b", True): b"another",
+    }
+    assert len(found) == 53
+    # One statement for those that take replies of others, and one for those that do not.
+    assert len(asked) == 2
+
+
+async def test_a_call_that_is_cancelled_leaves_the_others_their_replies(store: Store) -> None:
+    run = await begin(store)
+    await store.attempts.keep_call(run, {"of": "a"}, b"kept")
+    found = []
+
+    async def look_up(scope: anyio.CancelScope) -> None:
+        with scope:
+            found.append(await store.reader.find_reply(run, {"of": "a"}, of_others=False))
+
+    cancelled, *others = (anyio.CancelScope() for _ in range(3))
+    async with anyio.create_task_group() as tasks:
+        for scope in (cancelled, *others):
+            tasks.start_soon(look_up, scope)
+        await anyio.lowlevel.checkpoint()
+        cancelled.cancel()
+
+    assert [kept.response for kept in found if kept is not None][-2:] == [b"kept"] * 2
 
 
 async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_asked_again(
