@@ -92,10 +92,11 @@ def _matches(job: JobInfo, name: str, pattern: str) -> bool:
     values: tuple[Any, ...] = (job.lane,) if name == "lane" else (job.labels.get(name),)
     if name == "threshold" and job.cells:
         values = job.cells
-    return any(_is_like(value, pattern) for value in values)
+    return any(is_like(value, pattern) for value in values)
 
 
-def _is_like(value: Any, pattern: str) -> bool:
+def is_like(value: Any, pattern: str) -> bool:
+    """Whether a label or lane is like a pattern of `JobFilter.where`."""
     if isinstance(value, bool):
         # As it is shown.
         return pattern.lower() == str(value).lower()

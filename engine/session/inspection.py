@@ -6,14 +6,16 @@ from typing import Any
 
 from engine.core.axes import Scalar
 from engine.core.errors import UsageError
-from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
+from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo, is_like
 from engine.core.nearest import suggestion
 from engine.core.runs import Event, RunState
-from engine.store import KnownJob, RunRow, Store
+from engine.store import KnownJob, LabelLike, RunRow, Store
 from engine.sweep import SweepFacts
 
 _LANE = "lane"
 _REPEAT = "repeat"
+_THRESHOLD = "threshold"
+"""A folded job has several, so only `JobFilter` can tell whether one is wanted."""
 
 
 async def jobs(
@@ -30,7 +32,20 @@ async def jobs(
                 f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
             )
     names = facts.document_labels()
-    found = store.reader.jobs(row, wanted.states, has_error=bool(wanted.error), past=wanted.past)
+    labels = [
+        LabelLike(
+            name=name,
+            pattern=pattern,
+            documents=[
+                content for content, label in names.get(name, {}).items() if is_like(label, pattern)
+            ],
+        )
+        for name, pattern in wanted.where.items()
+        if name != _THRESHOLD
+    ]
+    found = store.reader.jobs(
+        row, wanted.states, has_error=bool(wanted.error), past=wanted.past, labels=labels
+    )
     async for one in found:
         info = _with_names(one, names)
         if wanted.wants(info):

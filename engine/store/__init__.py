@@ -8,7 +8,7 @@ from engine.store.database import LOG_MAX_BYTES
 from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.holdings import Holding
-from engine.store.queries.inspection import JobHistory, KnownJob
+from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
 from engine.store.queries.totals import Answers, Totals
@@ -40,6 +40,7 @@ __all__ = [
     "JobRow",
     "KeptLayout",
     "KnownJob",
+    "LabelLike",
     "LaneClaim",
     "LaneGrant",
     "Memory",

@@ -40,7 +40,7 @@ from engine.store.queries import (
 )
 from engine.store.queries.calls import KeptReply
 from engine.store.queries.holdings import Holding
-from engine.store.queries.inspection import JobHistory, KnownJob
+from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow
 from engine.store.queries.totals import Totals
@@ -348,13 +348,17 @@ class StoreReader:
         *,
         has_error: bool = False,
         past: bool = False,
+        labels: Iterable[LabelLike] = (),
     ) -> AsyncIterator[KnownJob]:
         """Yield the jobs of a run in the order of the file, each with its last attempt, read page by page.
 
         `states` selects jobs by state; empty for all. With `has_error`, only jobs with an error are read. With
-        `past`, jobs that only earlier versions of the sweep asked for are included.
+        `past`, jobs that only earlier versions of the sweep asked for are included. Few jobs are read that do
+        not meet the conditions on `labels`.
         """
-        return inspection.jobs(self._database, of, states, has_error=has_error, past=past)
+        return inspection.jobs(
+            self._database, of, states, has_error=has_error, past=past, labels=labels
+        )
 
     async def find_jobs_by_name(
         self, name: str, run_id: int | None = None

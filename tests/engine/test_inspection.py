@@ -10,8 +10,9 @@ import pytest
 from engine import EventFilter, JobFilter, Run, UsageError
 from engine.core.states import AttemptOutcome, State
 from engine.kinds import Answer, Job, Permanent, Transient
+from engine.store import LabelLike
 from engine.store.queries import inspection as queries
-from engine.testing import FakeClock, ScriptedService
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 refused: list[object] = []
@@ -55,6 +56,56 @@ async def test_jobs_are_found_by_state_label_and_kind_of_error(tmp_path: Path) -
     assert of_model == wanted
     ids = [job.id for job in failed]
     assert (by_kind, by_text, by_detail) == (ids, ids[1:], ids)
+
+
+FOUND_BY: list[tuple[dict[str, str], int]] = [
+    ({"model": "A/*"}, 8),
+    ({"model": "a/100%_x"}, 4),
+    ({"model": "a/1??%_X"}, 4),
+    ({"model": "*\u00df*"}, 4),
+    ({"model": "*SS*"}, 4),
+    ({"lane": "B/*"}, 4),
+    ({"prompt": "new"}, 6),
+    ({"prompt": "old"}, 0),
+    ({"variations": "2.0", "model": "b*"}, 2),
+    ({"threshold": "0.1", "variations": "1"}, 6),
+    ({"repeat": "1", "model": "*"}, 12),
+    ({"group": "true"}, 0),
+    ({"group": "*"}, 12),
+]
+"""Conditions, and how many jobs of the test below meet them."""
+
+
+async def test_jobs_are_found_by_labels_as_their_text_is_compared_without_case() -> None:
+    service = ScriptedService(good)
+    matrix = {"variations": [1, 2], "thresholds": [0.1, 0.5]}
+    prompts = [{"name": "old", "text": "x"}, {"name": "other", "text": "y"}]
+    renamed = [{"name": "new", "text": "x"}, {"name": "other", "text": "y"}]
+    models = ["a/100%_x", "a/gro\u00df", "b/one"]
+
+    async with opened(Memory(), service) as engine:
+        await engine.submit(sweep(service, models=models, matrix={**matrix, "prompts": prompts}))
+        again = sweep(service, models=models, matrix={**matrix, "prompts": renamed})
+        run, _ = await finished(engine, again)
+        found = [await numbers(run, JobFilter(where=where)) for where, _ in FOUND_BY]
+        everything = [job async for job in run.jobs()]
+
+    for ids, (where, count) in zip(found, FOUND_BY, strict=True):
+        assert len(ids) == count, where
+        assert ids == [job.id for job in everything if JobFilter(where=where).wants(job)]
+
+
+async def test_jobs_of_other_labels_are_not_read() -> None:
+    service = ScriptedService(good)
+    model = LabelLike(name="model", pattern="B/*")
+    repeat = LabelLike(name="repeat", pattern="2")
+
+    async with opened(Memory(), service) as engine:
+        run, _ = await finished(engine, sweep(service, models=["a/one", "b/one"], repeats=3))
+        found = [one async for one in engine.store.reader.jobs(run._row, labels=[model, repeat])]
+
+    [only] = found
+    assert (only.info.labels["model"], only.info.labels["repeat"]) == ("b/one", 2)
 
 
 @pytest.mark.parametrize("few", [0, 100_000])

@@ -1,14 +1,28 @@
 """Single jobs of a run with their attempts, answers and unreadable answers."""
 
 import json
+import re
 from array import array
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import mask
@@ -23,10 +37,26 @@ from engine.store.schema import attempt, job, result, unread, worker
 _PAGE = 1_000
 _FEW = 100_000
 """Up to so many jobs are looked up by their state or for having an error, then read by their ids."""
+_DOCUMENTS_MAX = 1_000
+"""The most prompts or documents that are searched for by their digests."""
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _SHORTEST_PREFIX = 6
 _LONGEST_ID = 18
 _KEY_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelLike:
+    """A condition on a label of jobs, or on their lane, as in `JobFilter.where`.
+
+    Every job that meets the condition is read, and few others: what is read has to be checked.
+    """
+
+    name: str
+    """The field of an axis, `repeat` or `lane`."""
+    pattern: str
+    documents: Collection[str] = ()
+    """The digests of prompts or documents whose present name is like the pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +86,13 @@ async def jobs(
     *,
     has_error: bool = False,
     past: bool = False,
+    labels: Iterable[LabelLike] = (),
 ) -> AsyncIterator[KnownJob]:
     """Yield the jobs of a run in the order of the file, read page by page.
 
     `states` selects jobs by state; empty for all. With `has_error`, only jobs with an error are read. With
-    `past`, jobs that only earlier sweeps asked for are included.
+    `past`, jobs that only earlier sweeps asked for are included. Of others than those that meet the conditions
+    on `labels`, few are read.
     """
     wanted = [job.c.run_id == of.id]
     if not past:
@@ -69,8 +101,9 @@ async def jobs(
         wanted.append(job.c.state.in_([State(state) for state in states]))
     if has_error:
         wanted.append(job.c.error.is_not(None))
+    wanted += [condition for one in labels if (condition := _may_be_like(one)) is not None]
     query = _with_last_attempt().where(*wanted)
-    is_narrow = states or has_error
+    is_narrow = len(wanted) > (1 if past else 2)
     few = await database.ask(partial(_find_few, wanted)) if is_narrow else None
     pages = _pages(database, query) if few is None else _pages_of_ids(database, query, few)
     async for page in pages:
@@ -78,15 +111,39 @@ async def jobs(
             yield _to_known_job(of, row)
 
 
+def _may_be_like(label: LabelLike) -> ColumnElement[bool] | None:
+    """A condition that all jobs meet whose label is like a pattern; None if SQL cannot tell.
+
+    SQLite ignores case only in ASCII, so jobs whose labels have other characters meet the condition, too.
+    """
+    pattern, path = label.pattern.casefold(), f'$."{label.name}"'
+    if '"' in label.name or pattern in ("true", "false") or len(label.documents) > _DOCUMENTS_MAX:
+        return None
+    source, text = job.c.lane, func.coalesce(job.c.lane, "")
+    if label.name != "lane":
+        source, text = job.c.labels, func.coalesce(func.json_extract(job.c.labels, path), "")
+    like = re.sub(r"[%_\\]", r"\\\g<0>", pattern).replace("*", "%").replace("?", "_")
+    found = [
+        func.lower(text).like(like, escape="\\"),
+        func.length(cast(source, LargeBinary)) != func.length(source),
+    ]
+    with suppress(ValueError):
+        # A number may be written in several ways.
+        found.append(text == literal(float(pattern)))
+    if label.documents:
+        found.append(func.json_extract(job.c.documents, path).in_(sorted(label.documents)))
+    return or_(*found)
+
+
 def _find_few(
     wanted: Sequence[ColumnElement[bool]], connection: Connection
 ) -> Sequence[int] | None:
     """The ids of the jobs that meet the conditions, in the order of the file; None for more than _FEW."""
-    some = select(job.c.id).where(*wanted).limit(_FEW + 1).subquery()
-    if connection.execute(select(func.count()).select_from(some)).scalar_one() > _FEW:
-        return None
+    some = connection.execute(select(*_ORDER).where(*wanted).limit(_FEW + 1))
     # Sorted here: for an ORDER BY, SQLite walks the index of that order and looks at each job of the run.
-    found = sorted(tuple(row) for row in connection.execute(select(*_ORDER).where(*wanted)))
+    found = sorted(tuple(row) for row in some)
+    if len(found) > _FEW:
+        return None
     return array("q", (job_id for _, _, job_id in found))
 
 
