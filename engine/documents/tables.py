@@ -14,6 +14,7 @@ from engine.core.listing import quantity
 from engine.core.placeholders import describe, fill, placeholders_in
 from engine.documents.document import JSON, TOML, YAML, Document
 from engine.documents.malformed import Malformed
+from engine.documents.places import child_path
 from engine.documents.reading import FILE_BYTES_MAX
 
 TEXT_COLUMNS = (
@@ -311,7 +312,8 @@ def _read_document(document: Document) -> _Parts:
         entries = list(listed.items())
         if len(entries) != 1 or not isinstance(entries[0][1], list):
             return _Parts(_as_rows([("", listed)]), document=document)
-        [(path, listed)] = entries
+        [(key, listed)] = entries
+        path = child_path("", key)
     if listed is None:
         raise Malformed("it is empty")
     if not isinstance(listed, list):

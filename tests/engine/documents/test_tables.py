@@ -49,3 +49,12 @@ def test_what_was_written_as_json_lines_is_read_as_it_was(texts: list[str]) -> N
 @pytest.mark.parametrize("text", ['sep="\na"b\n', "sep= \na b\n", "sep=x\naxb\n"])
 def test_a_separator_that_none_uses_is_a_column_like_any_other(text: str) -> None:
     assert read_table(text, TableFormat.CSV).columns == (text.partition("\n")[0].strip(),)
+
+
+def test_a_row_of_a_list_whose_key_has_a_dot_has_a_place() -> None:
+    table = read_table("rated.2026:\n  - reply: a\n  - reply: b\n", TableFormat.YAML)
+
+    problem = table.problem("rows.yaml", table.rows[1].place, "is wrong")
+
+    assert problem.place is not None
+    assert (problem.place.line, problem.place.column) == (3, 5)
