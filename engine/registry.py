@@ -66,7 +66,7 @@ class Registry:
         found = _find(kind, self.services, "service")
         if isinstance(found, Service):
             return _with_model(found, ServiceSettings, kind, "service")
-        raise _not_a("Service", kind)
+        raise _not_a("Service", kind, "service")
 
     def _advice_for(self, kind: str) -> str | None:
         """The advice of the first service that covers an unknown kind."""
@@ -85,7 +85,7 @@ class Registry:
         found = _find(kind, self.health, "health gate")
         if isinstance(found, HealthGate):
             return _with_model(found, BaseModel, kind, "health gate")
-        raise _not_a("HealthGate", kind)
+        raise _not_a("HealthGate", kind, "health gate")
 
 
 def _find(kind: str, known: Mapping[str, Any], what: str) -> object:
@@ -116,7 +116,7 @@ def _make(declared: type, kind: str, what: str) -> object:
     except Exception as error:
         # A third-party class can raise anything, such as for arguments that it expects.
         raise UsageError(
-            f"the {what} {kind!r} cannot be made: {type(error).__name__}: {error}"
+            f"the {what} {kind!r} cannot be created: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -181,7 +181,7 @@ def _name(declared: object) -> str:
     return f"{found.__module__}.{found.__qualname__}"
 
 
-def _not_a(base: str, kind: str) -> UsageError:
+def _not_a(base: str, kind: str, what: str) -> UsageError:
     return UsageError(
-        f"what is installed as {kind!r} is not an engine.kinds.{base}: a bug in the package that provides it"
+        f"the {what} {kind!r} is not an engine.kinds.{base}: a bug in the package that provides it"
     )

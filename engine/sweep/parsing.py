@@ -24,7 +24,7 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 
 def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
-    """Load a sweep from a file; raises SweepError, with the place of each mistake."""
+    """Load a sweep from a file, and return it as a `make`; raises SweepError, with the place of each mistake."""
     document = load_document(path)
     sweep, problems = _read(make, document.value, registry, path.parent, [])
     if sweep is None or problems or not document.is_sound:
@@ -35,7 +35,10 @@ def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
 def parse_sweep(
     make: type[_Sweep], written: Any, registry: Registry, *, folder: Path, source: str
 ) -> _Sweep:
-    """Parse a sweep from a mapping; raises SweepError with all mistakes."""
+    """Parse a sweep from a mapping as in a sweep file, and return it as a `make`.
+
+    Paths in it start at `folder`. Raises SweepError with all mistakes; `source` is its name in the messages.
+    """
     problems: list[Problem] = []
     try:
         tree = to_plain(written, problems)

@@ -37,7 +37,7 @@ AxisValues: TypeAlias = Mapping[str, tuple[AxisValue, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Both lists, parsed; `excluded` has names, patterns and numbers."""
+    """The sweep's `include` and `exclude`, parsed; `excluded` has names, patterns of names, and numbers."""
 
     included: tuple[AxisValues, ...] = ()
     excluded: tuple[Mapping[str, tuple[Scalar, ...]], ...] = ()
@@ -78,7 +78,7 @@ def read_rules(
 
 @dataclass(slots=True)
 class Resolved:
-    """A matrix, with the problems and warnings of its rules."""
+    """A matrix to which the rules were applied, with their problems and warnings."""
 
     matrix: Matrix
     problems: list[Problem] = field(default_factory=list)

@@ -14,7 +14,7 @@ _KEY = re.compile(r"^ *(?!#)[^#\n]*\benv:([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A commented sweep file over a service."""
+    """A commented sweep file over a service, which `nightsweep init` writes."""
 
     name: str
     service: str

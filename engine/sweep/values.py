@@ -47,7 +47,10 @@ class ValueReader:
     problems: list[Problem]
 
     def axis(self, axis: Axis, written: Any, path: str) -> tuple[AxisValue, ...]:
-        """Read all values of an axis; duplicates are reported."""
+        """Read all values of an axis, as `written` in the sweep at `path`.
+
+        Returns those that are right, without duplicates; mistakes and duplicates are reported.
+        """
         if isinstance(axis, NumberAxis | IntegerAxis) and isinstance(written, Mapping):
             located = self._range(axis, written, path)
         elif isinstance(axis, PromptAxis | DocumentAxis) and isinstance(written, Mapping):
@@ -110,7 +113,7 @@ class ValueReader:
         return tuple(values)
 
     def refuse(self, path: str, message: str, *, is_of_key: bool = False) -> None:
-        """Report a mistake."""
+        """Report a mistake in the value at `path`, or in its key with `is_of_key`."""
         self.problems.append(Problem(path, message, is_of_key=is_of_key))
 
     def _range(

@@ -58,7 +58,7 @@ def test_a_class_that_cannot_be_made_without_arguments_is_named() -> None:
         def __init__(self, region: str) -> None:
             self.region = region
 
-    with pytest.raises(UsageError, match=r"the service 'x' cannot be made: TypeError: .*region"):
+    with pytest.raises(UsageError, match=r"the service 'x' cannot be created: TypeError: .*region"):
         Registry(services={"x": Demanding}).service("x")
 
 
