@@ -48,13 +48,13 @@ async def attempts(run: Run) -> list[int]:
     )
 
 
-# Half an hour is longer than a service is waited for that never answered; three hours are the same, only longer.
+# Half an hour is longer than a service is waited for that never answered.
 @pytest.mark.parametrize(
     ("away_s", "error", "allowed"),
     [
         *product([90.0], [UNREACHABLE, LOST, BAD_GATEWAY, UNAVAILABLE], [1, 6]),
         *product([1800.0], [UNREACHABLE, LOST, BAD_GATEWAY, UNAVAILABLE], [1]),
-        (3 * HOUR_S, BAD_GATEWAY, 6),
+        (1800.0, BAD_GATEWAY, 6),
     ],
     ids=str,
 )
@@ -100,7 +100,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
         return UNREACHABLE if is_away[0] else good(job)
 
     service = ScriptedService(script)
-    of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 12})
+    of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 2})
 
     async with (
         opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
@@ -116,7 +116,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
     assert status.reason is StopReason.UNHEALTHY
     assert (status.cells_done, status.cells_failed) == (5, 0)
     assert "; away from" in status.message
-    assert 12 * HOUR_S <= waited_s <= 12 * HOUR_S + 120.0
+    assert 2 * HOUR_S <= waited_s <= 2 * HOUR_S + 120.0
     assert again.state is RunState.FINISHED
     assert again.cells_done == 20
 
@@ -150,7 +150,7 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
 async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is_away(
     clock: FakeClock,
 ) -> None:
-    begins, ends = NOW + 100.0, NOW + 3 * HOUR_S
+    begins, ends = NOW + 100.0, NOW + HOUR_S
     service = ScriptedService(
         lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=10.0
     )
@@ -335,7 +335,7 @@ class _Asking(ScriptedKind):
 async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
     clock: FakeClock,
 ) -> None:
-    ends = NOW + 3 * HOUR_S
+    ends = NOW + HOUR_S
     service = ScriptedService(
         lambda job: good(job) if clock.now() >= ends else UNREACHABLE, kind=_Asking
     )
@@ -450,7 +450,7 @@ async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeCl
     service = ScriptedService(
         lambda job: error if begins <= clock.now() < ends else good(job), takes_s=0.25
     )
-    of = sweep(service, repeats=300, limits={"max_in_flight": 32})
+    of = sweep(service, repeats=180, limits={"max_in_flight": 32})
 
     async with (
         opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
@@ -458,7 +458,7 @@ async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeCl
     ):
         _, status = await finished(engine, of)
 
-    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 300)
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 180)
     back = min(at for at in starts(service) if at >= ends)
     assert back - ends <= 4.0
     assert clock.now() - back <= 12.0
@@ -489,7 +489,7 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
         lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=0.004
     )
     # Slots are claimed for some time ahead: dozens of jobs wait for theirs when the service goes.
-    of = sweep(service, repeats=400, limits={"rate_per_min": 6000, "max_in_flight": 64})
+    of = sweep(service, repeats=260, limits={"rate_per_min": 6000, "max_in_flight": 64})
 
     async with (
         opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
@@ -497,7 +497,7 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
     ):
         _, status = await finished(engine, of)
 
-    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 400)
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 260)
     in_vain = [at - begins for at in starts(service) if begins - 0.004 <= at < ends]
     # What was in flight, then a probe after a second, and one two seconds later that is answered.
     assert len(in_vain) <= 1 + 1
@@ -520,7 +520,7 @@ async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
 ) -> None:
     ends = NOW + 10.0
     service = ScriptedService(lambda job: error if clock.now() < ends else good(job), takes_s=0.05)
-    of = sweep(service, repeats=200, limits={"max_in_flight": 16})
+    of = sweep(service, repeats=40, limits={"max_in_flight": 16})
 
     async with (
         opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
@@ -528,7 +528,7 @@ async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
     ):
         _, status = await finished(engine, of)
 
-    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 200)
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
     refused = [at for at in starts(service) if at < ends - 0.05]
     # The first ones together, then one try after each wait that was asked for.
     assert len(refused) <= 16 + 5
