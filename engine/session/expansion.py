@@ -36,7 +36,11 @@ class Expansion:
         self._client = client
 
     async def write_jobs(self, scheduler: Scheduler) -> None:
-        """Write all jobs in batches, and let the scheduler know of each batch."""
+        """Write all jobs in batches, and let the scheduler know of each batch, whose jobs it may send at once.
+
+        An edited sweep writes only what the edit concerns, where that can be computed. If another sweep is
+        submitted meanwhile, this one's matrix is not marked as complete.
+        """
         row, sweep, since = self._row, self._sweep, self._clock.now()
         kept = await self._store.reader.layout(row) if row.generation > 1 else None
         ranked, layout = (await self._prepare_kind()).assign_ranks(

@@ -18,7 +18,10 @@ BATCH = 2_000
 
 
 def new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
-    """Return a job of a sweep in the form in which the store takes it."""
+    """Return a job of a sweep in the form in which the store takes it.
+
+    `provenance` is the digest of what decides its answer, by which answers of other runs are recognised.
+    """
     folds = sweep.fold == "always" or (
         sweep.fold == "exact" and sweep.kind.folds_exactly(spec.labels)
     )

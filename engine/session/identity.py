@@ -21,7 +21,10 @@ class Identity:
         )
 
     def of(self, labels: Mapping[str, Any]) -> str:
-        """The digest of what decides the answer of a job with these labels."""
+        """The digest of what decides the answer of a job with these labels: 16 hexadecimal digits.
+
+        Equal digests mean that an answer may be reused.
+        """
         return fingerprint(
             self._facts(
                 {
@@ -37,5 +40,5 @@ class Identity:
 
 
 def name_costs(identity: str, evaluation: str, target: str) -> str:
-    """Return the name under which the store keeps what answers cost."""
+    """Return the name under which the store keeps what answers cost; runs that share it share what was learnt."""
     return f"{identity} {evaluation} {target}"

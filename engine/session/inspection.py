@@ -53,7 +53,7 @@ async def jobs(
 
 
 async def details(store: Store, facts: SweepFacts, row: RunRow, job_id: int) -> JobDetails:
-    """All that the store knows of a job; raises UsageError where it is gone."""
+    """All that the store knows of a job, read in one snapshot; raises UsageError if it was deleted meanwhile."""
     found = await store.reader.find_job(row, job_id)
     if found is None:
         raise UsageError(f"the job {job_id} was deleted")
@@ -104,7 +104,10 @@ async def events(
 
 
 async def is_executed_elsewhere(store: Store, row: RunRow) -> bool:
-    """Whether another process works on a run."""
+    """Whether a process other than this one works on a run; one that died counts until that is noticed.
+
+    Of a new run without lanes this is not known: it counts as executed if any other process uses the store.
+    """
     if await store.worker.is_executed_elsewhere(row.id):
         return True
     # Until the first batch of its matrix is written, a run has no lanes that tell who executes it.

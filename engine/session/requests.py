@@ -46,7 +46,11 @@ class Requests:
     async def permit(
         self, limit: PermitLimit, *, job_id: int, lane: str, to_model: bool, tokens: int
     ) -> Permit:
-        """Wait until a request of a job may start, right now; see `JobContext.permit`."""
+        """Wait until a request of a job may start, right now; see `JobContext.permit`.
+
+        `to_model` says whether the model's own rate applies; `tokens` is the estimate that counts until the permit
+        is settled. Raises NotNow outside the window and after the deadline, LimitReached at the run's cap.
+        """
         until = self._until()
         limits = [limit, PermitLimit(name=self._account, rate_per_min=self._limits.rate_per_min)]
         if to_model:
@@ -69,7 +73,7 @@ class Requests:
         return min(closes_at(limits.window, now), limits.deadline or inf)
 
     def take_back(self, job_id: int, at: float) -> None:
-        """Remove a request that was to start at a time and was never sent."""
+        """Remove a request of a job from the counts: it was to start at `at` and was never sent."""
         self._log = rates.refund(self._log, [at])
         self._of_jobs[job_id] -= 1
 

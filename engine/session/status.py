@@ -44,7 +44,10 @@ class StatusReader:
     session: Session | None = None
 
     async def status(self, *, unattended: bool) -> Status:
-        """Read the status of the run; `unattended` if no process executes it."""
+        """Read the status of the run from the store; `unattended` says that no process executes it.
+
+        What only the executing process knows, such as questions in flight, is added if that is this one.
+        """
         row = self.row
         threshold = self.facts.highest_threshold
         totals = await self.store.reader.totals(row.id, threshold)
