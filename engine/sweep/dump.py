@@ -62,7 +62,11 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
 
 
 def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registry) -> _Sweep:
-    """Restore a sweep from its dump; raises SweepError or UsageError if it cannot run here."""
+    """Restore a sweep, as a `make`, from what `dump_sweep` returned.
+
+    Raises SweepError if its settings no longer fit the installed service or another version wrote it, and
+    UsageError if its service is not installed.
+    """
     source = f"the stored sweep {dump['name']}"
     if dump["format"] != FORMAT:
         raise SweepError(

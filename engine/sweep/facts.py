@@ -56,7 +56,7 @@ class SweepFacts:
 
     @classmethod
     def of(cls, sweep: SweepFields) -> Self:
-        """The facts of a sweep whose service is there."""
+        """The facts of a sweep whose service is installed; the service is neither opened nor asked."""
         return cls(
             axes=sweep.matrix.axes,
             folded_field=sweep.kind.folded_field,
@@ -104,7 +104,10 @@ class SweepFacts:
 
 
 def dump_facts(sweep: SweepFields) -> dict[str, Any]:
-    """Convert what the rest of a sweep's dump does not say to a JSON value."""
+    """Convert what the rest of a sweep's dump does not say to a JSON value.
+
+    With it, `SweepFacts.restore` needs no service, so a run can be shown where its package is not installed.
+    """
     service = type(sweep.service)
     return {
         "axes": [
@@ -121,12 +124,12 @@ def dump_facts(sweep: SweepFields) -> dict[str, Any]:
 
 
 def describe_account(service: Service) -> str:
-    """The service and key whose rates and quota requests use, as text for people."""
+    """The service, with the reference to its key, whose rates and quota requests use, as text for people."""
     return f"{service.identity} {service.credential}".strip()
 
 
 def restore_limits(written: Mapping[str, Any]) -> Limits:
-    """The limits of a sweep from its dump."""
+    """The limits of a sweep from its dump, in which they are JSON."""
     window = written["window"]
     return Limits(
         **{
@@ -145,7 +148,7 @@ def restore_unanswered(written: Mapping[str, Any] | None) -> UnansweredPolicy:
 
 
 def restore_value(axis: Axis, written: Any) -> AxisValue:
-    """A value of an axis from the dump of a sweep."""
+    """A value of an axis from the dump of a sweep: its label, which rows show, and its content, which is sent."""
     match axis:
         case PromptAxis():
             return AxisValue(label=written["name"], content=written["text"])

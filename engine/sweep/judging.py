@@ -73,7 +73,10 @@ class JudgeSource:
     document: Document | None = None
 
     def locate(self, error: SweepError) -> SweepError:
-        """Convert a sweep's mistakes in this judge's settings to mistakes in the judge's own file."""
+        """Convert a sweep's mistakes in this judge's settings to mistakes in the judge's own file.
+
+        The error is returned as it is if one of its mistakes is elsewhere, or if the judge has no file.
+        """
         prefix = f"{_JUDGE}."
         if self.document is None or not all(
             one.path == _JUDGE or one.path.startswith(prefix) for one in error.problems

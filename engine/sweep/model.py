@@ -231,7 +231,10 @@ class Sweep(SweepFields):
         return replace(found, money=estimates(sizes, earlier))
 
     def plan_of(self, counts: Iterable[JobCount], *, unknown: Sequence[str] = ()) -> Plan:
-        """Compute what some of the sweep's jobs would send, at its limits."""
+        """Compute what some of the sweep's jobs would send, at its limits, and how long that takes at least.
+
+        `unknown` are notes on what the plan leaves out. Reads no store and asks no service.
+        """
         return make_plan(
             self.name,
             counts,

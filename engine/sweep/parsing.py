@@ -24,7 +24,10 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 
 def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
-    """Load a sweep from a file, and return it as a `make`; raises SweepError, with the place of each mistake."""
+    """Load a sweep from a file, and return it as a `make`.
+
+    Raises SweepError with all mistakes and their places, and if the file cannot be read. Warnings have places, too.
+    """
     document = load_document(path)
     sweep, problems = _read(make, document.value, registry, path.parent, [])
     if sweep is None or problems or not document.is_sound:

@@ -88,7 +88,10 @@ class Resolved:
 
 
 def warnings_of(kind: JobKind, found: Resolved, limits: Limits) -> tuple[Problem, ...]:
-    """Warnings about a sweep's rules and limits, and those of its kind about labels."""
+    """Warnings about a sweep's rules and limits, and those of its kind about labels.
+
+    They name what is valid but has no effect, such as a limit whose pattern matches no model.
+    """
     labels = {
         axis.axis.name: tuple(value.label for value in axis.values) for axis in found.matrix.axes
     }

@@ -36,7 +36,11 @@ def _advice(axis: TextAxis | GroupAxis, text: str) -> str:
 
 
 def label(item: Any) -> str:
-    """Check a name for rows, patterns and terminals; raises Malformed if it cannot be used."""
+    """Return a name that rows, patterns and terminals can show, unchanged.
+
+    Raises Malformed if it is not text, is blank, begins or ends with white space, is longer than LABEL_MAX
+    characters, or contains control characters.
+    """
     if not isinstance(item, str):
         what = ", but is empty" if item is None else ": write it in quotes"
         raise Malformed(f"must be text{what}")

@@ -37,7 +37,10 @@ class Template:
 
 
 def templates(registry: Registry) -> list[Template]:
-    """The templates of all installed services, by name; services that cannot be loaded are skipped."""
+    """The templates of all installed services, sorted by name.
+
+    Of two with the same name the first service's counts. Services that cannot be loaded are skipped.
+    """
     found: dict[str, Template] = {}
     for service in registry.services:
         with suppress(UsageError):

@@ -88,7 +88,10 @@ class ValueReader:
             return []
 
     def check_distinct(self, axis: Axis, located: Iterable[Located]) -> tuple[AxisValue, ...]:
-        """Return the values, and report those that repeat the content or name of another."""
+        """Return the values, in order, without those that repeat the content or name of an earlier one.
+
+        Those are reported as mistakes, with the place of the earlier one.
+        """
         values: list[AxisValue] = []
         by_label: dict[Any, str] = {}
         by_content: dict[bytes, tuple[str, Any]] = {}
