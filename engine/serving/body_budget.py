@@ -45,7 +45,11 @@ class BodyBudget:
             self.drop(body)
 
     def add(self, body: Body, size: int) -> None:
-        """Count a part that arrived. Raises ApiError (503) if this body was dropped."""
+        """Count a part of `size` bytes that arrived.
+
+        If all bodies together exceed the budget, incomplete ones are dropped, the oldest first. Raises
+        ApiError (503) if this body is, or was, dropped.
+        """
         if size and not body.is_refused:
             self._incomplete.setdefault(body)
             body.size += size
@@ -65,11 +69,11 @@ class BodyBudget:
             )
 
     def complete(self, body: Body) -> None:
-        """Mark a body as complete, so that it is not dropped."""
+        """Mark a body as complete, so that it is not dropped; its bytes count until `drop`."""
         self._incomplete.pop(body, None)
 
     def drop(self, body: Body) -> None:
-        """Stop counting a body."""
+        """Stop counting a body; does nothing if it is not counted."""
         self._incomplete.pop(body, None)
         self.held -= body.size
         body.size = 0

@@ -78,7 +78,11 @@ class Connections:
         return cast("type[asyncio.Protocol]", partial(Connection, self))
 
     def enter(self, connection: "Connection") -> None:
-        """Add a new connection, and close one if there are too many."""
+        """Add a new connection, and close one if the peer, or the server, has too many.
+
+        That is one with an incomplete request, else an idle one, else one whose client is reading its answer,
+        each time the oldest in that state. If all others are being answered, it is the new one.
+        """
         peer = _peer(connection.client)
         if self._peers[peer] >= self.limits.connections_per_peer:
             rivals = [each for each, its_peer in self._open.items() if its_peer == peer]
@@ -96,7 +100,7 @@ class Connections:
                 closed.cut_off(Closed.MADE_ROOM)
 
     def leave(self, connection: "Connection") -> None:
-        """Remove a connection that is closed or about to be."""
+        """Remove a connection that is closed or about to be; does nothing if it was removed already."""
         peer = self._open.pop(connection, None)
         if peer is not None:
             self._peers[peer] -= 1
@@ -169,7 +173,10 @@ class Connection(H11Protocol):
             self._reading_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not an HTTP request in the same shape as other errors."""
+        """Answer what is not an HTTP request in the same shape as other errors, then close the connection.
+
+        The status is 431 if the head is too large. uvicorn calls this; its own text is not sent.
+        """
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
             most = self._connections.limits.head_bytes
@@ -179,7 +186,10 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def cut_off(self, reason: Closed) -> None:
-        """Close the connection at once, and send the reason if a request has begun."""
+        """Close the connection at once and count the reason; the client is told if its request has begun.
+
+        The application, if it still reads the request, receives a disconnect.
+        """
         self._connections.note(reason, self.loop.time())
         has_begun = self.phase is Phase.BODY or bool(self.conn.trailing_data[0])
         if reason is Closed.HEAD_TIMEOUT and has_begun:
