@@ -58,7 +58,7 @@ class Place:
     path: str = "/"
 
     def contains(self, url: httpx.URL) -> bool:
-        """Whether the URL is this place or below its path."""
+        """Whether the URL is this place or below its path; a missing scheme allows any, a missing port the scheme's."""
         return (
             self.host == canonical(url.host)
             and self.scheme in (None, url.scheme)
@@ -193,7 +193,7 @@ def canonical(host: str) -> str:
 
 
 def port_of(url: httpx.URL) -> int:
-    """The port of a URL, or the default of its scheme."""
+    """The port of a URL, or the default of its scheme; raises KeyError if that is not a scheme of HTTP."""
     return url.port or _PORTS[url.scheme]
 
 

@@ -29,7 +29,10 @@ def render_answer(answer: Answer, shape: AnswerShape) -> tuple[bytes, dict[str, 
 
 
 def history_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The results of an evaluator's document as rows for Ledger.record_evaluation."""
+    """The results of an evaluator's document, in its order, as rows for Ledger.record_evaluation.
+
+    Of a conversation the first and the last message are kept, with its lowest score.
+    """
     if "results_by_iteration" in document:
         return [
             _row(one, one["user_input"], one["model_response"], one["safe_response_score"])

@@ -40,7 +40,10 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
-    """Answer every error of the app in the contract's format. `retry_after_s` is sent with 503."""
+    """Answer every error of the app in the contract's format, also those of a ledger that cannot be written.
+
+    `retry_after_s`, in seconds, is sent with 503.
+    """
 
     @app.exception_handler(ApiError)
     async def handle_api_error(_request: Request, error: ApiError) -> Response:

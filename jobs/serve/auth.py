@@ -14,7 +14,10 @@ KeyHeader = Annotated[str, Header(alias="cbl-api-key", description="A key of thi
 
 
 async def require_caller(request: Request, cbl_api_key: KeyHeader) -> Key:
-    """The key of the request. Raises ApiError (401) if it is unknown or revoked."""
+    """The key of the request in the header `cbl-api-key`.
+
+    Raises ApiError (401) if it is unknown or was revoked.
+    """
     return await require_key(request, cbl_api_key, header="cbl-api-key")
 
 

@@ -102,7 +102,7 @@ class Metrics:
         self.registry.register(_RefusedBodies(budget))
 
     def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered in `seconds`."""
+        """Count a request that was answered with `status` in `seconds`; `path` is a route of the app, or "(unknown)"."""
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(method, path).observe(seconds)
 

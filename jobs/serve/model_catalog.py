@@ -97,7 +97,10 @@ class ModelCatalog:
         return list(dict.fromkeys(found))
 
     def find(self, name: str) -> CatalogModel | None:
-        """The model that a request names, or None if the service does not offer it."""
+        """The model that a request names, by its id or by the longest pattern that matches.
+
+        None if the service does not offer it. A model of a pattern gets the name that was asked for.
+        """
         found = self._config.find_model(name)
         if found is None:
             return None
@@ -137,7 +140,7 @@ class ModelCatalog:
             yield CatalogModel(model=name, target=target, client=client)
 
     def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:
-        """The job kind `name` for a model, over these cases instead of a group's."""
+        """The job kind `name` (`single_turn` or `multi_turn`) for a model, over these cases instead of a group's."""
         setup = self._setup.with_target(model.target, cases)
         [kind] = [kind for kind in (SingleTurn(setup), MultiTurn(setup)) if kind.name == name]
         return kind

@@ -48,6 +48,10 @@ async def open_service(
 async def serve(
     config: ServeConfig, clock: Clock, ready: Callable[[str], None], folder: Path = Path()
 ) -> None:
-    """Run the service until a signal; call `ready` with the base URL once it listens."""
+    """Run the service until a signal; call `ready` with the base URL once it listens.
+
+    At the signal, evaluations have the configured grace to end. Paths in `config` start at `folder`. Raises
+    UsageError if the service cannot start.
+    """
     service = open_service(config, clock, folder)
     await run_until_signal(service, grace_s=config.limits.grace_s, ready=ready)
