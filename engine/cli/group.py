@@ -92,10 +92,10 @@ class _Completion:
 
 def _reword(message: str) -> str:
     """The message about an option's value, in our own words instead of those of pydantic."""
-    told = message.removeprefix("Value error, ")
+    problem = message.removeprefix("Value error, ")
     for theirs, ours in _REWORDINGS:
-        told = theirs.sub(ours, told)
-    return told
+        problem = theirs.sub(ours, problem)
+    return problem
 
 
 def _entry_points() -> list[EntryPoint]:

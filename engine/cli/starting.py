@@ -59,12 +59,12 @@ def init(
         raise UsageError(
             f"{path}: the sweep is named after the file, and its name {error}"
         ) from None
-    beside = path.with_name(f"nightsweep-{template.service}.schema.json")
+    schema = path.with_name(f"nightsweep-{template.service}.schema.json")
     _refuse_existing(path, force=force)
-    write_schema(sweep_schema(registry, template.service), beside)
-    _write(path, template.sweep(path.stem, beside.name), replaces=force)
+    write_schema(sweep_schema(registry, template.service), schema)
+    _write(path, template.sweep(path.stem, schema.name), replaces=force)
     output.write_lines([str(path)])
-    output.say(*_next_steps(template, path, beside))
+    output.say(*_next_steps(template, path, schema))
 
 
 def _choose_template(offered: "Sequence[Template]", kind: str | None) -> "Template":

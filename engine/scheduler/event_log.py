@@ -31,7 +31,7 @@ class EventLog:
         name, message = None if lane is None else lane.name, without_secrets(message)
         # Warnings are shown whatever the progress looks like.
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
-        told = message if name is None else f"{name}: {message}"
-        logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
+        text = message if name is None else f"{name}: {message}"
+        logger.log(level, "%s: %s", kind, text, extra={"run": self._run.run, "lane": name})
         with self._steering.leaving_full_store():
             await self._store.runs.add_event(self._run.run_id, kind, message, lane=name)

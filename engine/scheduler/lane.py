@@ -64,7 +64,7 @@ class Lane:
     """The number of 429s in a row; those of one hold count once."""
     throttled_until: float = 0.0
     is_told_when: bool = False
-    """Whether the last 429 said when to ask again."""
+    """Whether the last 429 named the time to ask again."""
     pace: Pace = field(default_factory=Pace)
     """How fast the service lets requests through, once it has refused some."""
 

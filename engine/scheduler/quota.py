@@ -92,7 +92,7 @@ class QuotaTracker:
     # What the service says
 
     async def refresh(self) -> bool:
-        """Write the sweep's caps, and ask the service for its quota; return whether it told one."""
+        """Write the sweep's caps, and ask the service for its quota; return whether it reported one."""
         now = self._clock.now()
         try:
             return await self._refresh(now)
@@ -155,7 +155,7 @@ class QuotaTracker:
         )
         if self._is_first_figure_due:
             self._is_first_figure_due = False
-            await self._note(EventKind.QUOTA, "the service has said how much quota is left")
+            await self._note(EventKind.QUOTA, "the service has reported how much quota is left")
         return offered
 
     async def _expect_figure(self, key: QuotaKey, error: JobError) -> None:
@@ -272,7 +272,7 @@ class QuotaTracker:
     async def change_month(self, now: float, lanes: Lanes) -> None:
         """Write the rows of a month that has begun during the run, and let lanes ask for quota again.
 
-        Until the service has told the quota of that month, claims reserve in both months.
+        Until the service has reported the quota of that month, claims reserve in both months.
         """
         if self._refreshed_at is None or month(now) == month(self._refreshed_at):
             return

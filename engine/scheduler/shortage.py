@@ -68,7 +68,7 @@ class Shortage:
         return min(bounds) if bounds and len(bounds) == len(found) else None
 
     async def describe(self) -> str:
-        """Return what is used up, with what the service said of it or what the user can do."""
+        """Return what is used up, with the service's explanation or what the user can do."""
         reasons = [lane.why for lane in self._lanes if lane.block is Block.QUOTA and lane.why]
         found = await self._store.reader.quotas(self._keys)
         rows = sorted(found.items(), key=lambda row: row[1].room)

@@ -45,7 +45,7 @@ class Turns:
     """Slots for requests that are about to be written: a claim's own, or another where that has passed.
 
     `ahead_s` is how long before its slot an attempt begins, so that its connection is open by then; it is learnt from
-    those that say when they write. What an attempt writes beside its first request has a slot of its own.
+    those that report when they write. Each further request of an attempt has a slot of its own.
     """
 
     def __init__(self, store: Store, clock: Clock, run_id: int) -> None:

@@ -133,8 +133,8 @@ class Watch:
             attempts=self._run.retry.attempts, run_id=self._run.run_id
         )
         if again or spent:
-            said = [
+            parts = [
                 *([f"{quantity(again, 'job')} sent again"] if again else []),
                 *([f"{quantity(spent, 'job')} failed, out of attempts"] if spent else []),
             ]
-            await self._note(EventKind.RECLAIMED, f"a process died: {', '.join(said)}")
+            await self._note(EventKind.RECLAIMED, f"a process died: {', '.join(parts)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 _COMPANIONS = {"-wal": "log", "-shm": "index of the log"}
-"""The suffixes of the files beside a database in use; all its processes must share the same ones."""
+"""The suffixes of the files next to a database in use; all its processes must share the same ones."""
 _MAGIC = b"SQLite format 3\x00"
 _HEAD_BYTES = 4096
 _INDEX_BYTES = 136
@@ -108,7 +108,7 @@ class DatabaseFile:
             return self._loss
 
     def is_alone_at(self, name: Path) -> bool:
-        """Whether no process has opened the file by `name`: any log beside that name is this database's."""
+        """Whether no process has opened the file by `name`: any log next to that name is this database's."""
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
                 if _identity(Path(f"{name}{suffix}").stat()) != self._identities.get(suffix):

@@ -30,7 +30,7 @@ async def open_store(
 
 @asynccontextmanager
 async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
-    """Open the store at `path` for reading only; nothing is written, there or beside it.
+    """Open the store at `path` for reading only; nothing is written, there or next to it.
 
     The store may be locked by another process, lie on a full disk or a read-only medium, or be read-only for this
     user. A store of an older version is read from a private copy.

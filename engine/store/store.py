@@ -71,7 +71,7 @@ class Store:
     async def back_up(self, target: Path | None = None) -> Backup:
         """Copy the store to a new file of mode 0600, which appears once it is complete and checked.
 
-        Without `target`, it is created beside the store, with the time in its name. Raises StoreError if the file
+        Without `target`, it is created next to the store, with the time in its name. Raises StoreError if the file
         exists already or cannot be written. If cancelled, no file is left.
         """
         return await self._database.back_up(target, self._clock.now())

@@ -186,7 +186,7 @@ class Worker:
                 self._unrecoverable.add(worker_id)
                 logger.warning(
                     "%s holds %s of another store: put that store back in its place, or move the file into"
-                    " the folder beside it; left as it is",
+                    " the folder next to it; left as it is",
                     path,
                     foreign,
                 )

@@ -35,7 +35,7 @@ _MOMENT_GROWTH = 1.5
 """Each further look comes later: what takes long on a busy machine is not made longer by being watched."""
 
 _MOST_GONE = 64
-"""Sleepers that were cancelled and may still be in the heap, beside as many as sleep."""
+"""Sleepers that were cancelled and may still be in the heap, in addition to as many as sleep."""
 
 
 @dataclass(slots=True, order=True)

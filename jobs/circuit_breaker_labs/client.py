@@ -69,7 +69,7 @@ class Client:
 
     Every call raises JobError and nothing else. Evaluations return the answer's bytes, for
     `measure`; `openai_api_key` goes with evaluations of fine-tuned models alone. The number of a
-    `repeat` is told to a service that knows of repeats, which the vendor's does not.
+    `repeat` is sent only to a service that supports repeats, which the vendor's does not.
     """
 
     def __init__(

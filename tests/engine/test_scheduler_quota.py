@@ -323,7 +323,7 @@ async def test_requests_before_the_first_report_of_the_quota_are_reserved_in_it(
     assert service.recording.tests <= 3_000 + (0 if kind is Layered else 260)
     assert service.recording.tests > 3_000 - 260 - 1
     assert service.recording.most_in_flight > 1
-    assert "the service has said how much quota is left" in logged
+    assert "the service has reported how much quota is left" in logged
 
 
 async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_before(

@@ -91,8 +91,8 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
         section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
         if section and section != heading:
             heading = section
-            said = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
-            text.write(_cut(said, width) + "\n")
+            counts = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
+            text.write(_cut(counts, width) + "\n")
         cells = {name: _value(row, name) for name in sheet.values} | labels | measures(row)
         text.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
@@ -183,11 +183,11 @@ def _total(layout: Layout) -> int:
 def _write_head(run: str, layout: Layout, stream: StreamWriter, width: int) -> None:
     line = ""
     for name, value in {"run": plain(run), **layout.constants}.items():
-        said = f"{name} {value}"
-        if line and cell_len(line) + 2 + cell_len(said) > width:
+        part = f"{name} {value}"
+        if line and cell_len(line) + 2 + cell_len(part) > width:
             stream.write(line + "\n")
             line = ""
-        line = f"{line}, {said}" if line else _cut(said, width)
+        line = f"{line}, {part}" if line else _cut(part, width)
     if line:
         stream.write(line + "\n\n")
     stream.write(_line(list(layout.widths), layout) + "\n")

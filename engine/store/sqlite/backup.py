@@ -29,7 +29,7 @@ from engine.store.sqlite.source import Source, is_cancelled
 
 
 def _default_target(store: Path, now: float) -> Path:
-    """The path beside the store with the time (UTC) in its name, such as `nightsweep-20270115T080000Z.db`."""
+    """The path next to the store with the time (UTC) in its name, such as `nightsweep-20270115T080000Z.db`."""
     return store.with_name(f"{store.stem}-{_stamp(now)}{store.suffix}")
 
 
@@ -40,7 +40,7 @@ def _stamp(now: float) -> str:
 async def back_up(store: Path, source: Source, target: Path | None, now: float) -> Backup:
     """Copy the store, read from `source`, to a new file of mode 0600, which appears once it is complete and checked.
 
-    Without `target`, it is created beside the store. Raises StoreError if the file exists already or cannot be
+    Without `target`, it is created next to the store. Raises StoreError if the file exists already or cannot be
     written. If cancelled, no file is left.
     """
     chosen = _default_target(store, now) if target is None else target

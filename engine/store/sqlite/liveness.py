@@ -29,7 +29,7 @@ _LOCK = ".lock"
 
 
 def workers_folder(store: Path) -> Path:
-    """The folder with the locks of a store's workers: beside the store's file, with links resolved."""
+    """The folder with the locks of a store's workers: next to the store's file, with links resolved."""
     real = store.resolve()
     return real.with_name(f"{real.name}.workers")
 
@@ -53,7 +53,7 @@ class WorkerLock:
             self._lock.acquire(timeout=0)
         except OSError as error:
             raise StoreError(
-                f"{folder}: cannot lock a file there ({error.strerror or error}); the folder beside the"
+                f"{folder}: cannot lock a file there ({error.strerror or error}); the folder next to the"
                 " store must be writable"
             ) from None
 

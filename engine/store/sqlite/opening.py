@@ -40,7 +40,7 @@ async def open_database(path: Path) -> AsyncIterator[SQLiteDatabase]:
 
 @asynccontextmanager
 async def open_to_read(path: Path) -> AsyncIterator[SQLiteDatabase]:
-    """Open the store at `path` without writing anything, there or beside it.
+    """Open the store at `path` without writing anything, there or next to it.
 
     Raises StoreError, with what to do, when it cannot be read.
     """

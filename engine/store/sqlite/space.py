@@ -41,7 +41,7 @@ def give_back(store: Path) -> int:
     except sqlite3.Error as error:
         if primary_code_of(error) == sqlite3.SQLITE_FULL:
             raise StoreError(
-                f"{store}: not enough space to rewrite it, beside it or in the folder for temporary files"
+                f"{store}: not enough space to rewrite it, next to it or in the folder for temporary files"
                 " (TMPDIR); rows were deleted, and their space is used for new answers"
             ) from error
         raise explain(error, store) from error
