@@ -273,7 +273,7 @@ def _to_known_job(of: RunRow, row: Any) -> KnownJob:
         lane=row.lane,
         labels=json.loads(row.labels),
         cells=thresholds(row.cells),
-        asked=is_asked(of, row),
+        asked=is_asked(of, row.cell_count, row.generation),
         attempts=row.attempts,
         due_at=row.due_at if state is State.WAITING else None,
         outcome=None if row.outcome is None else AttemptOutcome(row.outcome),

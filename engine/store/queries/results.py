@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, bindparam, case, func, select, true, tuple_
 from sqlalchemy.engine import Connection
@@ -22,9 +21,11 @@ from engine.store.schema import answer, event, job, result, run
 _PAGE = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
-    """A job with its result, for result rows and reports."""
+class JobRow(NamedTuple):
+    """A job with its result, for result rows and reports.
+
+    A tuple, because a run may have a million of them: a frozen dataclass takes five times as long to make.
+    """
 
     id: int
     labels: Mapping[str, Any]
@@ -96,6 +97,8 @@ def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]
 
 
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
+_STATES = {str(state): state for state in State}
+_decode = json.JSONDecoder().decode
 _JOBS = (
     select(
         *_ORDER,
@@ -140,7 +143,7 @@ async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> Asy
     while True:
         page = await database.ask(partial(_page, query, after))
         for row in page:
-            yield _job_row(of, row)
+            yield _job_row(of, *row)
         if len(page) < _PAGE:
             return
         last = page[-1]
@@ -151,26 +154,50 @@ def _page(query: Select[Any], after: Mapping[str, int], connection: Connection) 
     return connection.execute(query, after).all()
 
 
-def _job_row(of: RunRow, row: Any) -> JobRow:
+def _job_row(
+    of: RunRow,
+    _place: int,
+    _repeat: int,
+    job_id: int,
+    labels: str,
+    documents: str,
+    generation: int,
+    state: str,
+    threshold: float | None,
+    cells: str,
+    cell_count: int,
+    past_cells: str,
+    error: str | None,
+    passed: int | None,
+    failed: int | None,
+    scores: str | None,
+    note: str | None,
+    provenance: str | None,
+    unanswered: str | None,
+    further: str | None,
+    reused_from: int | None,
+    is_outdated: int | None = None,
+) -> JobRow:
+    """A row of _JOBS, column by column: names are looked up for each row, positions are not."""
     return JobRow(
-        id=row.id,
-        labels=json.loads(row.labels),
-        documents=_digests(row.documents),
-        state=State(row.state),
-        threshold=row.threshold,
-        cells=thresholds(row.cells),
-        past_cells=thresholds(row.past_cells),
-        is_asked=is_asked(of, row),
-        error=row.error,
-        passed=row.passed,
-        failed=row.failed,
-        scores=None if row.scores is None else tuple(json.loads(row.scores)),
-        note=row.note,
-        unanswered={} if row.unanswered is None else json.loads(row.unanswered),
-        values={} if row.further is None else json.loads(row.further),
-        reused=row.reused_from is not None,
-        outdated=of.fresh_at is not None and bool(row.outdated),
-        provenance=row.provenance,
+        job_id,
+        _decode(labels),
+        _digests(documents),
+        _STATES[state],
+        threshold,
+        thresholds(cells),
+        thresholds(past_cells),
+        is_asked(of, cell_count, generation),
+        error,
+        passed,
+        failed,
+        None if scores is None else tuple(_decode(scores)),
+        note,
+        {} if unanswered is None else _decode(unanswered),
+        {} if further is None else _decode(further),
+        reused_from is not None,
+        of.fresh_at is not None and bool(is_outdated),
+        provenance,
     )
 
 
@@ -212,14 +239,14 @@ def thresholds(listed: str) -> tuple[float, ...]:
     return tuple(json.loads(listed))
 
 
-def is_asked(of: RunRow, row: Any) -> bool | None:
-    """Whether the sweep of a run asks for a job, given its `cell_count` and `generation`.
+def is_asked(of: RunRow, cell_count: int, generation: int) -> bool | None:
+    """Whether the sweep of a run asks for a job, given its columns of these names.
 
     None while that is unknown: the sweep was edited, and its expansion has not reached the job yet.
     """
-    if row.cell_count == 0:
+    if cell_count == 0:
         return False
-    return True if of.is_expanded or row.generation == of.generation else None
+    return True if of.is_expanded or generation == of.generation else None
 
 
 def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...]:
