@@ -10,6 +10,10 @@ A command finds itself as after a start by `nightsweep`, but for what an interpr
 runs any code: the encoding of its streams, the missing ones among them, and `sys.flags`.
 """
 
+from tests.launcher import ending  # before all that registers something for the exit
+
+# isort: split
+
 import faulthandler
 import gc
 import json
@@ -20,11 +24,14 @@ import socket
 import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import alembic.command
 import alembic.config
 import alembic.script
+import anyio
 import anyio._backends._asyncio
 import sqlalchemy.dialects.sqlite.aiosqlite
 
@@ -38,11 +45,24 @@ import engine.session
 import jobs.circuit_breaker_labs
 import jobs.enkrypt
 from engine.cli import main
+from engine.testing import ScriptedService
+from tests.compiled_statements import share_compiled_statements
+from tests.engine.scenes import finished, good, opened, sweep
 from tests.faults.failpoints import Faults, install
 
 _ = (alembic, anyio, sqlalchemy, engine, jobs)
 
 _STREAMS = 3
+
+
+async def _compile_statements() -> None:
+    """Work on a store: the SQL of that is compiled then, and need not be in each process that is forked."""
+    share_compiled_statements()
+    service = ScriptedService(good)
+    with TemporaryDirectory() as folder:
+        async with opened(Path(folder) / "store.db", service) as opened_engine:
+            run, _ = await finished(opened_engine, sweep(service))
+            _ = [row async for row in run.rows()]
 
 
 def _child(request: Mapping[str, Any]) -> None:
@@ -58,7 +78,8 @@ def _child(request: Mapping[str, Any]) -> None:
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty(), write_through=False)  # type: ignore[union-attr]  # it is no other
     _enter(request["environment"])
     install(Faults.read(request["faults"]))
-    main(request["arguments"])
+    with ending.quick():
+        main(request["arguments"])
 
 
 def _enter(environment: Mapping[str, str]) -> None:
@@ -143,6 +164,7 @@ def _say(message: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    anyio.run(_compile_statements)
     gc.collect()
     gc.freeze()
     _say({"ready": True})

@@ -12,7 +12,7 @@ import pytest
 from tests.launcher.processes import Launcher
 
 PROBE = """
-import json, os, sys, warnings
+import atexit, json, os, sys, threading, warnings
 import typer
 
 app = typer.Typer()
@@ -32,6 +32,15 @@ def warn():
 def die():
     print("a line")
     os.kill(os.getpid(), 9)
+
+@app.command()
+def leave():
+    ended = threading.Event()
+    atexit.register(lambda: print("at the exit", ended.is_set()))
+    threading.Thread(target=lambda: (threading.main_thread().join(), ended.set())).start()
+    cycle = [open(os.devnull)]
+    cycle.append(cycle)
+    raise typer.Exit(7)
 """
 
 
@@ -82,6 +91,17 @@ def test_warnings_are_errors_where_the_environment_says_so(
     assert lenient.returncode == 0
     assert ended.returncode == 70
     assert "ResourceWarning: do not do that" in ended.stderr
+
+
+def test_a_command_waits_for_its_threads_and_does_what_it_has_registered_before_it_ends(
+    launcher: Launcher, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    strict = {**environment, "PYTHONWARNINGS": "error"}
+
+    ended = launcher.run(["probe", "leave"], folder=tmp_path, environment=strict)
+
+    assert (ended.returncode, ended.stdout) == (7, "at the exit True\n")
+    assert "ResourceWarning: unclosed file" in ended.stderr
 
 
 def test_a_terminal_is_shown_each_line_at_once(
