@@ -1,8 +1,9 @@
 """Settings for all tests: the same examples on every run and every machine."""
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ pytest.register_assert_rewrite("tests.launcher.processes")
 
 from tests.compiled_statements import share_compiled_statements  # noqa: E402
 from tests.launcher.processes import Launcher  # noqa: E402
+from tests.long import is_long  # noqa: E402
 from tests.quick import is_quick  # noqa: E402
 
 pytest_plugins = ["tests.watchdog"]
@@ -61,11 +63,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if is_quick(collection_path) else True
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without looking for garbage, and never look at them for garbage later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick tests."""
+    """Mark the quick tests, and put the long ones first: near the end, a worker would run one alone."""
     for item in items:
         if is_quick(item.path):
             item.add_marker("quick")
+    items.sort(key=lambda item: not is_long(item.path))
 
 
 @pytest.fixture(scope="session")

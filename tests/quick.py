@@ -1,5 +1,6 @@
 """The quick tests: `pytest -m quick` runs what the core promises in under a minute."""
 
+from functools import cache
 from pathlib import Path
 
 from tests.paths import ROOT
@@ -23,6 +24,7 @@ PATHS = (
 _QUICK = tuple(ROOT / path for path in PATHS)
 
 
+@cache
 def is_quick(file: Path) -> bool:
     """Whether a file's tests are quick."""
     return any(file.is_relative_to(path) for path in _QUICK)

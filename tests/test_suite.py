@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.long import PATHS
 from tests.paths import ROOT
 
 RUN_S = 300
@@ -72,6 +73,10 @@ async def test_unstoppable():
 
     await asyncio.create_task(shielded())
 """
+
+
+def test_the_long_files_that_are_started_first_are_there() -> None:
+    assert [path for path in PATHS if not (ROOT / path).is_file()] == []
 
 
 def test_a_test_that_hangs_fails_and_the_others_are_run(suite: Path) -> None:

@@ -1,0 +1,35 @@
+"""The files whose tests take longest, each of them seconds of waiting or of work. They are started first.
+
+What they wait for passes while others work. At the end of a run there would be nobody beside them.
+"""
+
+from pathlib import Path
+
+from tests.paths import ROOT
+
+PATHS = (
+    "tests/docs/test_ci_page.py",
+    "tests/docs/test_format_page.py",
+    "tests/engine/cli/test_signals.py",
+    "tests/engine/cli/test_watching.py",
+    "tests/engine/store/test_machine.py",
+    "tests/engine/test_virtual_time.py",
+    "tests/faults/test_failpoints.py",
+    "tests/faults/test_killed_quickstart.py",
+    "tests/faults/test_kills.py",
+    "tests/jobs/evaluator/test_built_in_evaluation.py",
+    "tests/jobs/evaluator/test_deadlines.py",
+    "tests/jobs/serve/test_guide.py",
+    "tests/jobs/serve/test_held_quota.py",
+    "tests/jobs/serve/test_long_evaluations.py",
+    "tests/jobs/serve/test_schemathesis.py",
+    "tests/test_suite.py",
+)
+"""A file that is no longer there is told by `tests/test_suite.py`."""
+
+_LONG = frozenset(ROOT / path for path in PATHS)
+
+
+def is_long(file: Path) -> bool:
+    """Whether a file's tests are long."""
+    return file in _LONG
