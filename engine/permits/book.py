@@ -12,7 +12,10 @@ class PermitBook(Protocol):
     """A record of granted starts, which the store and the service's ledger share between processes."""
 
     async def take_permits(self, request: PermitRequest) -> PermitGrant:
-        """Grant the first calls of a request, as many as there is room for."""
+        """Grant the first calls of a request, in order, as many as there is room for.
+
+        The grant has a start for each of them, perhaps none, and when to ask again for the others.
+        """
         ...
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:

@@ -28,7 +28,7 @@ class LeadTime:
         self._took: deque[float] = deque(maxlen=memory)
 
     def adapt(self, took_s: float) -> None:
-        """Learn that a start could be used `took_s` seconds after it was requested."""
+        """Learn that a start could be used `took_s` seconds after it was requested; changes `seconds`."""
         self._took.append(took_s)
         seconds = sorted(self._took, reverse=True)[: _OUTLIERS + 1][-1]
         if seconds > LEAD_MAX_S > self.seconds:

@@ -35,7 +35,7 @@ class Change(Generic[T]):
         return self.work if isinstance(self.work, Outcome | CallReply) else None
 
     def finish(self, error: BaseException | None) -> None:
-        """Release the caller, with an error or with `value`."""
+        """Record the outcome and release the caller; with an `error` the change counts as not made."""
         self.error = error
         self.done.set()
 
@@ -49,7 +49,10 @@ class Transaction:
     works: list[tuple[Change[Any], Work[Any]]]
 
     def run(self, connection: Connection) -> None:
-        """Make all changes of the batch and set their values."""
+        """Make all changes of the batch inside the caller's transaction, and set their values.
+
+        The first error is raised, and the caller then rolls everything back.
+        """
         if self.settled:
             applied = outcomes.settle(connection, [outcome for _, outcome in self.settled])
             for (change, _), counts in zip(self.settled, applied, strict=True):

@@ -39,11 +39,11 @@ class Liveness(Protocol):
         ...
 
     def has_gone(self, worker_id: str) -> bool:
-        """Whether a worker has ended, regardless of its heartbeat."""
+        """Whether a worker has surely ended, regardless of its heartbeat."""
         ...
 
     async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
-        """Those of these workers that have ended; there may be very many."""
+        """Those of these workers that have surely ended, in any order; there may be very many."""
         ...
 
     def forget(self, worker_id: str) -> None:
@@ -94,11 +94,17 @@ class Database(Protocol):
         ...
 
     async def explain(self, error: Exception) -> StoreError:
-        """Translate an error of the driver into the user's words, with what to do."""
+        """Translate an error of the driver into the user's words, with the store's name and what to do.
+
+        The StoreError is returned, not raised.
+        """
         ...
 
     def is_passing(self, error: Exception) -> bool:
-        """Whether an error may go away by itself, so that the transaction should be retried."""
+        """Whether an error may go away by itself, such as a lock or a full disk.
+
+        The transaction is then retried.
+        """
         ...
 
     def check_writable(self) -> None:

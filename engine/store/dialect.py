@@ -30,7 +30,7 @@ Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 
 def insert(connection: Connection, table: Table) -> Insert:
-    """An INSERT of the connection's dialect, which supports ON CONFLICT."""
+    """An INSERT of the connection's dialect, SQLite's or PostgreSQL's, which supports ON CONFLICT."""
     return _insert(connection.dialect.name, table)
 
 

@@ -190,11 +190,11 @@ class StoreReader:
         return await self._database.ask(lambda connection: results.find_queues(connection, run_id))
 
     async def has_open_jobs(self, run_id: int) -> bool:
-        """Whether a run has a job that has not succeeded, failed or been cancelled."""
+        """Whether a run has a job that is pending, waiting or running."""
         return await self._database.ask(lambda connection: queue.has_open_jobs(connection, run_id))
 
     async def lanes_with_answers(self, run_id: int) -> list[str]:
-        """The lanes of a run that have an answer."""
+        """The lanes of a run in which a job has succeeded, in any order."""
         query = (
             select(job.c.lane)
             .where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
@@ -205,7 +205,10 @@ class StoreReader:
         )
 
     async def count_peers(self, run_id: int) -> int:
-        """The number of other workers that have jobs of a run in flight."""
+        """The number of other workers that have jobs of a run in flight.
+
+        A worker that died counts until its jobs are taken back.
+        """
         return await self._database.ask(
             lambda connection: queue.count_peers(connection, run_id, but=self.worker_id)
         )
@@ -230,7 +233,10 @@ class StoreReader:
         return await self._database.ask(lambda connection: quotas.total_settled(connection, key))
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
-        """What answers of a service have cost so far, by cost class."""
+        """What answers of a service have cost so far, in tests, by cost class.
+
+        A class that has had no answer is missing.
+        """
         return await self._database.ask(
             lambda connection: admission.find_costs(connection, service)
         )
@@ -436,7 +442,7 @@ class StoreReader:
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
-        """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
+        """The other workers that hold jobs of a run: (id, time of the last heartbeat in seconds since the epoch)."""
         return await self._find_workers(worker.c.id.in_(_owners(run_id)))
 
     async def find_executors(self, run_id: int) -> list[tuple[str, float]]:

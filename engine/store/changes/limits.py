@@ -115,7 +115,10 @@ class SharedLimits:
         return await self._database.ask(lambda connection: permits.find_limited(connection, names))
 
     async def publish_requests(self, run_id: int, log: RateLog) -> None:
-        """Show other processes which requests of a run this one started in the last minute."""
+        """Show other processes which requests of a run this one started in the last minute.
+
+        Replaces what this worker published before, and removes the rows of workers without recent requests.
+        """
         now = self._clock.now()
         await self._writer.write(
             lambda connection: recent_requests.publish(
@@ -185,7 +188,7 @@ class SharedLimits:
         return await self._writer.write(lambda connection: quotas.take_request(connection, key))
 
     async def give_request_back(self, key: QuotaKey) -> None:
-        """Give back a request that `take_request` counted and that was not sent."""
+        """Give back a request that `take_request` counted and that was certainly not sent."""
         await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
 
     async def set_cap(self, key: QuotaKey, *, allotted: int) -> None:

@@ -104,7 +104,10 @@ class MatrixWriter:
 
     @contextmanager
     def expanding(self, of: RunRow) -> Iterator[None]:
-        """Expand a run's matrix within the block, from its first batch on."""
+        """Expand a run's matrix within the block, from its first batch on.
+
+        The progress is kept in this process only: after the block, or a crash, an expansion starts over.
+        """
         self._asked[of.id, of.generation] = expansion.ExpansionProgress()
         try:
             yield
