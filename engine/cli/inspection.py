@@ -248,7 +248,7 @@ async def _write(lines: AsyncIterator[str], *, is_json: bool, is_list: bool, non
 
 def _write_raw(details: "JobDetails") -> None:
     if details.answer is None and not details.unread:
-        raise UsageError(f"the job {details.job.id} has no answer")
+        raise UsageError(f"job {details.job.id} has no answer")
     raw = details.answer if details.answer is not None else details.unread[-1].raw
     with output.to_stdout():
         sys.stdout.buffer.write(raw)

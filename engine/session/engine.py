@@ -256,7 +256,7 @@ class Engine:
         for row, _ in await self.store.reader.runs():
             if row.id == run_id:
                 return await self._run_of(row).job(job_id)
-        raise UsageError(f"the run of the job {name} was deleted")
+        raise UsageError(f"the run of job {name} was deleted")
 
     async def runs(self) -> list[RunInfo]:
         """All runs of the store, the last used first, with what their lanes wait for in other processes."""

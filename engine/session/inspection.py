@@ -56,7 +56,7 @@ async def details(store: Store, facts: SweepFacts, row: RunRow, job_id: int) -> 
     """All that the store knows of a job, read in one snapshot; raises UsageError if it was deleted meanwhile."""
     found = await store.reader.find_job(row, job_id)
     if found is None:
-        raise UsageError(f"the job {job_id} was deleted")
+        raise UsageError(f"job {job_id} was deleted")
     known, history = found
     answer, is_aside = history.answer, False
     if answer is None:
