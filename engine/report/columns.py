@@ -28,7 +28,10 @@ KNOWN: Mapping[str, ValueType] = {
 
 
 def axis_columns(axes: Sequence[MatrixAxis]) -> dict[str, ValueType]:
-    """The columns that identify the cell of a row, in their order, with their types."""
+    """The columns that identify the cell of a row, in their order, with their types.
+
+    They are the fields of the axes, `repeat`, and a digest for each axis of prompts or documents.
+    """
     labels: dict[str, ValueType] = {axis.field: _axis_type(axis) for axis in axes}
     digests: dict[str, ValueType] = {
         digest_column(axis.field): str for axis in axes if axis.is_large

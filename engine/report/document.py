@@ -10,7 +10,10 @@ from engine.core.rows import Row, digest_column
 
 
 def document(value: Any) -> Any:
-    """Convert a value of dataclasses, mappings and sequences to types that JSON has."""
+    """Convert a value of dataclasses, mappings and sequences to types that JSON has.
+
+    Enums become their values, keys become texts. Any other value is returned as it is.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: document(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
@@ -52,10 +55,13 @@ def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def row_json(row: Row, values: Iterable[str] = ()) -> str:
-    """Convert a row to one line of JSON in ASCII."""
+    """Convert a row to one line of JSON in ASCII; raises ValueError for a NaN or an infinity, which JSON lacks."""
     return _ENCODER.encode(row_document(row, values))
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """Convert a value to JSON in ASCII, which is safe on any terminal."""
+    """Convert a value to JSON in ASCII, which is safe on any terminal.
+
+    It is on one line if `indent` is None. Raises ValueError for a NaN or an infinity, which JSON lacks.
+    """
     return json.dumps(document(value), indent=indent, allow_nan=False)

@@ -7,7 +7,7 @@ from engine.core.terminal import plain
 
 
 def amounts(cost: Mapping[str, float]) -> str:
-    """Costs by currency, such as `1.24 USD`; small amounts have four decimals."""
+    """Costs by currency, in alphabetical order, such as `1.24 USD`; amounts below 0.1 have four decimals."""
     return " and ".join(f"{_amount(amount)} {plain(name)}" for name, amount in sorted(cost.items()))
 
 

@@ -56,7 +56,10 @@ class RowFormat:
 
 
 async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
-    """Write a sheet in a format; raises UsageError for a binary format on a terminal."""
+    """Write a sheet in a format, page by page; the stream stays open.
+
+    Raises UsageError for a binary format on a terminal, and if a package that the format needs is missing.
+    """
     if not form.is_text and stream.isatty():
         raise UsageError(
             f"{form.name} cannot be shown on a terminal: name a file with --output FILE{form.ending}"

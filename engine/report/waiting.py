@@ -73,7 +73,11 @@ def jobs_line(status: Status) -> str:
 
 
 def held_lines(status: Status) -> list[str]:
-    """What holds jobs, most jobs first: their number, and why."""
+    """What holds jobs, most jobs first: their number, and why.
+
+    At most MOST_CAUSES are named, and the jobs of the others counted. Empty if no process executes the run,
+    because then nothing else matters.
+    """
     if status.unattended:
         return []
     groups = _group_held(status.waiting)
@@ -88,7 +92,10 @@ def held_lines(status: Status) -> list[str]:
 
 
 def lane_lines(lanes: Sequence[LaneState], now: float) -> list[str]:
-    """What keeps lanes from sending, as the processes that work on them last reported."""
+    """What keeps lanes from sending, as the processes that work on them last reported.
+
+    A time that is not after `now` is left out. At most MOST_CAUSES are named.
+    """
     waiting = [
         Waiting(
             lane=one.name,
