@@ -611,7 +611,7 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(clock: F
             return 60
 
     service = ScriptedService(
-        lambda _: costing(10), kind=Known, allotment=Allotment(used=0, allotted=100), takes_s=900.0
+        lambda _: costing(10), kind=Known, allotment=Allotment(used=0, allotted=100), takes_s=120.0
     )
 
     async with (

@@ -6,7 +6,7 @@ import anyio
 
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, QuotaExceeded, RateLimited, Transient
-from engine.testing import FakeClock, ScriptedService
+from engine.testing import FakeClock, Memory, ScriptedService
 from tests.engine.scenes import (
     NOW,
     RARE_POLLS,
@@ -21,17 +21,17 @@ from tests.engine.scenes import (
 
 
 async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_are_answered_after_it(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         is_gone = clock.now() < NOW + 3600.0
         return Transient("no connection could be made", sent=False) if is_gone else good(job)
 
     service = ScriptedService(script, allotment=Allotment(used=0, allotted=100_000))
-    of = sweep(service, repeats=300, limits={"max_in_flight": 16})
+    of = sweep(service, repeats=100, limits={"max_in_flight": 16})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=RARE_POLLS) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -52,13 +52,13 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
     assert (retried, resumed.jobs["failed"]) == (resumed.jobs["failed"], retried)
     assert retried <= 8
     assert ended.state is RunState.FINISHED
-    assert ended.jobs["succeeded"] == 300
+    assert ended.jobs["succeeded"] == 100
     # What was never sent cost nothing.
-    assert ended.quotas[0].used == 600
+    assert ended.quotas[0].used == 200
 
 
 async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minute_of_its_end(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if clock.now() < NOW + 120.0:
@@ -69,7 +69,7 @@ async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minu
     of = sweep(service, repeats=150, limits={"max_in_flight": 16, "rate_per_min": 60})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=RARE_POLLS) as engine,
+        opened(Memory(), service, clock, settings=RARE_POLLS) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
