@@ -1,14 +1,15 @@
-"""Statements that SQLite and PostgreSQL write differently."""
+"""Statements that run often, and those that SQLite and PostgreSQL write differently."""
 
 import json
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
-    Executable,
+    Float,
     Integer,
     LargeBinary,
     Table,
@@ -22,11 +23,19 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, CursorResult
-from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.selectable import SelectBase, Subquery
 from sqlalchemy.types import TypeEngine
 
 Insert: TypeAlias = sqlite.Insert | postgresql.Insert
+Query: TypeAlias = SelectBase | UpdateBase
+Values: TypeAlias = Mapping[str, object]
+
+_UNCONVERTED = (Integer, Float, Text, LargeBinary, Boolean)
+"""The types of columns whose values drivers return as they are; a boolean may be 0 or 1."""
 
 
 def insert(connection: Connection, table: Table) -> Insert:
@@ -34,49 +43,141 @@ def insert(connection: Connection, table: Table) -> Insert:
     return _insert(connection.dialect.name, table)
 
 
+class Statement:
+    """A statement that runs often: it is compiled once for each driver, which then executes it.
+
+    For a small statement, what SQLAlchemy does at each execution takes several times as long as what SQLite does.
+    """
+
+    def __init__(self, build: Callable[[str], Query]) -> None:
+        self._build = build
+        self._compiled: dict[object, _Compiled] = {}
+
+    def rows(self, connection: Connection, **values: object) -> list[Any]:
+        """Run a query with parameters by name; returns its rows as named tuples."""
+        compiled = self._on(connection)
+        with _Cursor(connection) as cursor:
+            connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
+            return list(map(compiled.make_row, cursor.fetchall()))
+
+    def run(self, connection: Connection, **values: object) -> int:
+        """Run a change with parameters by name; returns how many rows it changed."""
+        compiled = self._on(connection)
+        with _Cursor(connection) as cursor:
+            connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
+            return int(cursor.rowcount)
+
+    def run_for_each(self, connection: Connection, rows: Sequence[Values]) -> int:
+        """Run an INSERT of each of these rows, which have the same columns; returns how many rows it changed."""
+        compiled = self._on(connection, tuple(rows[0]))
+        values = list(map(compiled.arrange, rows))
+        with _Cursor(connection) as cursor:
+            connection.dialect.do_executemany(cursor, compiled.text, values)
+            return int(cursor.rowcount)
+
+    def _on(self, connection: Connection, columns: tuple[str, ...] | None = None) -> "_Compiled":
+        dialect = connection.dialect
+        key = dialect.name, dialect.driver, columns
+        if (compiled := self._compiled.get(key)) is None:
+            compiled = _Compiled(self._build(dialect.name), dialect, columns)
+            self._compiled[key] = compiled
+        return compiled
+
+
+class _Compiled:
+    """A statement as a driver takes it; an INSERT writes these `columns`."""
+
+    def __init__(self, query: Query, dialect: Dialect, columns: Sequence[str] | None) -> None:
+        if isinstance(query, SelectBase):
+            found = query.exported_columns
+            assert all(isinstance(column.type, _UNCONVERTED) for column in found), query
+            row: Any = namedtuple("Row", list(found.keys()))  # type: ignore[misc]
+            self.make_row = row._make
+        compiled = query.compile(dialect=dialect, column_keys=columns)
+        assert isinstance(compiled, SQLCompiler)
+        required = {bind.key for bind in compiled.binds.values() if bind.required}
+        # Lists of constants become as many parameters.
+        expanded = compiled.construct_expanded_state(dict.fromkeys(required))
+        self.text = expanded.statement
+        self._order = expanded.positiontup
+        self._constants = {
+            name: value for name, value in expanded.parameters.items() if name not in required
+        }
+
+    def arrange(self, values: Values) -> Any:
+        """The parameters as the driver takes them, with the constants of the statement."""
+        given = {**self._constants, **values}
+        return given if self._order is None else tuple([given[name] for name in self._order])
+
+
+class _Cursor:
+    """A cursor of the driver, whose errors are raised as those of SQLAlchemy."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._dialect = connection.dialect
+        self._cursor = connection.connection.cursor()
+
+    def __enter__(self) -> Any:
+        return self._cursor
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self._cursor.close()
+        errors = self._dialect.loaded_dbapi.Error
+        if isinstance(error, errors):
+            # Without the parameters, which hold prompts and model output.
+            raise DBAPIError.instance(None, None, error, errors, dialect=self._dialect) from error
+
+
 class Upsert:
-    """An INSERT with an ON CONFLICT clause, built once for each dialect because it runs often."""
+    """An INSERT with an ON CONFLICT clause."""
 
     def __init__(self, table: Table, conflict: Callable[[Insert], Insert]) -> None:
-        @lru_cache
-        def build(dialect: str) -> Insert:
-            return conflict(_insert(dialect, table))
+        self._statement = Statement(lambda dialect: conflict(_insert(dialect, table)))
 
-        self._build = build
-
-    def on(self, connection: Connection) -> Insert:
-        """The statement in the connection's dialect."""
-        return self._build(connection.dialect.name)
+    def run(self, connection: Connection, rows: Sequence[Values]) -> int:
+        """Run it for each of these rows, which have the same columns; returns how many rows it changed."""
+        return self._statement.run_for_each(connection, rows)
 
 
 class Bulk:
-    """One statement for many rows, built once for each dialect.
+    """One statement for many rows.
 
     The rows are passed as one parameter, a JSON list of lists. With `executemany`, each row would be a separate call
     into the database, after which the writer's thread waits for the interpreter's lock behind the event loop.
     """
 
     def __init__(
-        self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Subquery], Executable]
+        self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Subquery], Query]
     ) -> None:
         self._build = build
-        self._statement = lru_cache(lambda dialect: self._on(dialect, _unpack(dialect, columns)))
+        self._statement = Statement(lambda dialect: self._on(dialect, _unpack(dialect, columns)))
         self._binary = [
             index for index, type_ in enumerate(columns.values()) if isinstance(type_, LargeBinary)
         ]
 
-    def _on(self, _dialect: str, given: Subquery) -> Executable:
+    def _on(self, _dialect: str, given: Subquery) -> Query:
         return self._build(given)
+
+    def rows(
+        self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
+    ) -> list[Any]:
+        """Run a query for rows as `run` does; returns the rows that it finds as named tuples."""
+        return self._statement.rows(connection, **self._pack(rows), **shared)
 
     def run(
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
-    ) -> CursorResult[Any]:
-        """Run the statement for rows, whose values are in the order of the columns; `shared` apply to all rows."""
-        parameters = dict(shared)
-        if self._binary:
-            rows, parameters["bytes"] = _extract_bytes(rows, self._binary)
-        statement = self._statement(connection.dialect.name)
-        return connection.execute(statement, {"rows": json.dumps(rows), **parameters})
+    ) -> int:
+        """Run the statement for rows, whose values are in the order of the columns; `shared` apply to all rows.
+
+        Returns how many rows it changed.
+        """
+        return self._statement.run(connection, **self._pack(rows), **shared)
+
+    def _pack(self, rows: Sequence[Sequence[object]]) -> dict[str, object]:
+        if not self._binary:
+            return {"rows": json.dumps(rows)}
+        rows, extracted = _extract_bytes(rows, self._binary)
+        return {"rows": json.dumps(rows), "bytes": extracted}
 
 
 class BulkUpsert(Bulk):

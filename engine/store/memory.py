@@ -11,7 +11,7 @@ from uuid import uuid4
 from weakref import finalize
 
 from anyio.lowlevel import checkpoint
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
@@ -44,10 +44,9 @@ class Memory:
             connect_args={"isolation_level": None, "check_same_thread": False},
             hide_parameters=True,
         )
-        event.listen(database, "begin", _begin)
         self.connection = database.connect()
         finalize(self, _close, self.connection)
-        with self.connection.begin():
+        with self.transaction():
             for statement in schema():
                 self.connection.exec_driver_sql(statement)
         # The pragma has no effect within a transaction.
@@ -61,6 +60,8 @@ class Memory:
             driver.set_progress_handler(lambda: True, PROGRESS_INSTRUCTIONS)
         try:
             with self.connection.begin():
+                # Not by an event of the engine: then each statement would look for listeners.
+                driver.execute("BEGIN")
                 yield self.connection
         finally:
             if is_broken_off:
@@ -69,10 +70,6 @@ class Memory:
 
 def _driver(connection: Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, connection.connection.driver_connection)
-
-
-def _begin(connection: Connection) -> None:
-    _driver(connection).execute("BEGIN")
 
 
 def _close(connection: Connection) -> None:

@@ -20,6 +20,7 @@ from engine.core.status import ReusedAnswers
 from engine.core.values import ValueType
 from engine.store import leftovers
 from engine.store.database import Database
+from engine.store.dialect import Statement
 from engine.store.lookups import ReplyLookups
 from engine.store.queries import (
     admission,
@@ -62,18 +63,22 @@ class RunFingerprint:
     """When the latest worker arrived."""
 
 
-# Built once: a run that is executed asks these every second.
-_FINGERPRINT = select(
-    run.c.state,
-    run.c.generation,
-    run.c.updated_at,
-    select(func.max(worker.c.started_at)).scalar_subquery(),
-).where(run.c.id == bindparam("run_id"))
+# A run that is executed asks these every second.
+_FINGERPRINT = Statement(
+    lambda _: select(
+        run.c.state,
+        run.c.generation,
+        run.c.updated_at,
+        select(func.max(worker.c.started_at)).scalar_subquery().label("arrived_at"),
+    ).where(run.c.id == bindparam("run_id"))
+)
 _OTHERS = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != bindparam("own"))
 # Each of the two by its index: those that have gone may be very many.
-_OTHER_WORKERS = union(
-    _OTHERS.where(worker.c.ended_at.is_(None)),
-    _OTHERS.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING))),
+_OTHER_WORKERS = Statement(
+    lambda _: union(
+        _OTHERS.where(worker.c.ended_at.is_(None)),
+        _OTHERS.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING))),
+    )
 )
 
 
@@ -112,17 +117,9 @@ class StoreReader:
         It is cheap enough to be read every second. None once the run is deleted.
         """
         found = await self._database.ask(
-            lambda connection: connection.execute(_FINGERPRINT, {"run_id": run_id}).first()
+            lambda connection: _FINGERPRINT.rows(connection, run_id=run_id)
         )
-        if found is None:
-            return None
-        state, generation, updated_at, arrived_at = found
-        return RunFingerprint(
-            state=RunState(state),
-            generation=generation,
-            updated_at=updated_at,
-            arrived_at=arrived_at or 0.0,
-        )
+        return _to_fingerprint(found[0]) if found else None
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
         """The documents with these digests, by digest; missing ones are left out."""
@@ -435,11 +432,10 @@ class StoreReader:
 
         A worker that was declared dead and came back is included while it holds jobs.
         """
-        own = {"own": self.worker_id}
         rows = await self._database.ask(
-            lambda connection: connection.execute(_OTHER_WORKERS, own).all()
+            lambda connection: _OTHER_WORKERS.rows(connection, own=self.worker_id)
         )
-        return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+        return [(row.id, row.heartbeat_at) for row in rows]
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat in seconds since the epoch)."""
@@ -458,6 +454,15 @@ class StoreReader:
         )
         rows = await self._database.ask(lambda connection: connection.execute(query).all())
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+
+
+def _to_fingerprint(row: Any) -> RunFingerprint:
+    return RunFingerprint(
+        state=RunState(row.state),
+        generation=row.generation,
+        updated_at=row.updated_at,
+        arrived_at=row.arrived_at or 0.0,
+    )
 
 
 def _owners(run_id: int) -> Select[tuple[str | None]]:

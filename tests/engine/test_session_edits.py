@@ -22,23 +22,22 @@ from engine.store import KeptLayout, RunRow, Store
 from engine.testing import ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.store.scenes import rows, sqlite_of
+from tests.statements import watched_statements
 
 JOBS = "SELECT id, generation, place, labels, cells, attempts FROM job WHERE state = 'succeeded'"
 
 
 @contextmanager
-def asked_for(store: Store) -> Iterator[list[int]]:
+def asked_for() -> Iterator[list[int]]:
     """How many jobs each statement has asked for within the block."""
     counts: list[int] = []
 
-    def executed(_c: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
+    def executed(statement: str, given: Any) -> None:
         if statement.startswith("INSERT INTO job"):
             counts.append(len(json.loads(next(one for one in given if str(one).startswith("[")))))
 
-    database = sqlite_of(store)._writer
-    event.listen(database, "before_cursor_execute", executed)
-    yield counts
-    event.remove(database, "before_cursor_execute", executed)
+    with watched_statements(executed):
+        yield counts
 
 
 def sent(service: ScriptedService) -> list[str]:
@@ -64,7 +63,7 @@ async def test_an_edit_asks_for_what_is_new_and_writes_no_answered_job(
         before = rows(path, JOBS)
         service.recording.started.clear()
 
-        with asked_for(engine.store) as counts:
+        with asked_for() as counts:
             _, status = await finished(engine, sweep(service, models=models, repeats=3))
 
         found = await models_of(engine)

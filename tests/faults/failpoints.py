@@ -26,11 +26,11 @@ from typing import Any
 import httpx
 from aiosqlite import Connection as AsyncSqliteConnection
 from httpx_aiohttp import AiohttpTransport
-from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
 from engine.store.sqlite import liveness
 from jobs.http import HttpClient
+from tests.statements import watch_statements
 
 STEPS = ("statement", "migrated", "commit", "committed", "request", "head", "answer")
 
@@ -108,10 +108,10 @@ class _Counter:
 
 
 def _watch_database(passed: _Counter) -> None:
-    @event.listens_for(Engine, "before_cursor_execute")
-    def statement(_connection: object, _cursor: object, text: str, *_: object) -> None:
+    def statement(text: str, _values: object) -> None:
         passed("migrated" if text.startswith("INSERT INTO alembic_version") else "statement")
 
+    watch_statements(statement)
     # Typed loosely: what is replaced below is not ours to redefine.
     dialects: Any = DefaultDialect
     commit = dialects.do_commit

@@ -86,7 +86,7 @@ def keep(connection: Connection, reply: CallReply) -> bool:
         **(asdict(took[-1]) if took else dict.fromkeys(usage.COLUMNS)),
     }
     row = {"run_id": reply.run_id, "digest": reply.digest, **values}
-    is_new = connection.execute(_KEEP.on(connection), row).rowcount > 0
+    is_new = _KEEP.run(connection, [row]) > 0
     if not is_new:
         fresh_at = connection.execute(_BEFORE, of_key).scalar()
         # A reply that is itself from before that time does not replace another.

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    RowMapping,
     Select,
     Subquery,
     Text,
@@ -184,8 +183,8 @@ def _claim_lane(
         lead_s=request.lead_s,
     )
     for row, held in found.rows[len(slots) :]:
-        admission.refund(row["cost_class"], held)
-        found.empty.discard(row["cost_class"])
+        admission.refund(row.cost_class, held)
+        found.empty.discard(row.cost_class)
     if len(slots) < len(found.rows) or len(slots) == lane.count:
         found.later.append(_next_slot(request, lane, buckets))
     soonest = min(found.later, default=None)
@@ -200,7 +199,7 @@ def _claim_lane(
                 held if admission.counts_tests else None,
                 slot,
                 is_rated=is_rated,
-                is_alone=row["cost_class"] in admission.alone,
+                is_alone=row.cost_class in admission.alone,
             )
             for (row, held), slot in zip(found.rows, slots, strict=False)
         ),
@@ -220,7 +219,7 @@ def _next_slot(request: Claim, lane: LaneClaim, buckets: rates.Buckets) -> tuple
 class _Candidates:
     """Jobs that can be sent, with the tests held for each, and when there may be others."""
 
-    rows: list[tuple[RowMapping, int]] = field(default_factory=list)
+    rows: list[tuple[Any, int]] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
     later: list[tuple[float, WaitReason]] = field(default_factory=list)
 
@@ -243,16 +242,14 @@ def _find_candidates(
     while classes and (missing := lane.count - len(found.rows)):
         rows = _read_candidates(connection, request, lane, classes, (after, until), missing)
         for row in rows:
-            if row["cost_class"] not in classes:
+            if row.cost_class not in classes:
                 continue
-            held = admission.reserve(
-                row["cost_class"], row["expected_tests"], charged=row["charged"]
-            )
+            held = admission.reserve(row.cost_class, row.expected_tests, charged=row.charged)
             if held is not None:
                 found.rows.append((row, held))
                 continue
-            classes.discard(row["cost_class"])
-            why = admission.refusals[row["cost_class"]]
+            classes.discard(row.cost_class)
+            why = admission.refusals[row.cost_class]
             found.later.append(
                 (
                     request.now + _QUOTA_UNKNOWN_RETRY_S
@@ -261,12 +258,12 @@ def _find_candidates(
                     why,
                 )
             )
-            if is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
+            if is_affordable_later(connection, request.run_id, admission, row.cost_class):
                 return found
         if len(rows) < missing:
             _note_later(connection, request, lane, classes, found)
             break
-        after = (rows[-1]["repeat"], rows[-1]["place"])
+        after = (rows[-1].repeat, rows[-1].place)
     return found
 
 
@@ -277,26 +274,22 @@ def _read_candidates(
     classes: Iterable[str],
     between: tuple[tuple[int, int], tuple[int, int]],
     count: int,
-) -> Sequence[RowMapping]:
+) -> Sequence[Any]:
     """The first due jobs of these classes after one (repeat, place) and up to another."""
     (repeat, place), (last_repeat, last_place) = between
-    return (
-        _CANDIDATES.run(
-            connection,
-            [(name,) for name in sorted(classes)],
-            run_id=request.run_id,
-            lane=lane.lane,
-            now=request.now,
-            count=count,
-            repeat=repeat,
-            place=place,
-            last_repeat=last_repeat,
-            last_place=last_place,
-            # Jobs that were put behind all others may no longer be in the sweep, whatever their repeat.
-            behind=_LAST[1] if between[1] == _LAST else PAST,
-        )
-        .mappings()
-        .all()
+    return _CANDIDATES.rows(
+        connection,
+        [(name,) for name in sorted(classes)],
+        run_id=request.run_id,
+        lane=lane.lane,
+        now=request.now,
+        count=count,
+        repeat=repeat,
+        place=place,
+        last_repeat=last_repeat,
+        last_place=last_place,
+        # Jobs that were put behind all others may no longer be in the sweep, whatever their repeat.
+        behind=_LAST[1] if between[1] == _LAST else PAST,
     )
 
 
@@ -308,7 +301,7 @@ def _note_later(
     found: _Candidates,
 ) -> None:
     """All due jobs of these classes are taken: note which classes have jobs later, and which have none."""
-    coming = _NEXT_DUE.run(
+    coming = _NEXT_DUE.rows(
         connection,
         [(name,) for name in sorted(classes)],
         run_id=request.run_id,
@@ -323,23 +316,23 @@ def _note_later(
 
 
 def _to_claimed(
-    lane: str, row: RowMapping, held: int | None, slot: float, *, is_rated: bool, is_alone: bool
+    lane: str, row: Any, held: int | None, slot: float, *, is_rated: bool, is_alone: bool
 ) -> Claimed:
     return Claimed(
-        id=row["id"],
-        fence=row["fence"] + 1,
-        attempt=row["attempts"] + 1,
-        key=row["key"],
+        id=row.id,
+        fence=row.fence + 1,
+        attempt=row.attempts + 1,
+        key=row.key,
         lane=lane,
-        cost_class=row["cost_class"],
-        labels=json.loads(row["labels"]),
-        documents=json.loads(row["documents"]),
-        repeat=row["repeat"],
+        cost_class=row.cost_class,
+        labels=json.loads(row.labels),
+        documents=json.loads(row.documents),
+        repeat=row.repeat,
         start_at=slot,
         is_rated=is_rated,
         reserved=held,
         is_alone=is_alone,
-        expected_tests=row["expected_tests"],
+        expected_tests=row.expected_tests,
     )
 
 

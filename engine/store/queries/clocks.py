@@ -77,7 +77,7 @@ def anchor(connection: Connection, clock: AnchoredClock, *, is_alone: bool) -> f
             return 0.0
         _move(connection, clock.now(), by_s)
     value = json.dumps({"boot": clock.boot, "offset_s": clock.offset_s})
-    connection.execute(_WRITE.on(connection), [{"name": _NAME, "value": value}])
+    _WRITE.run(connection, [{"name": _NAME, "value": value}])
     return by_s
 
 

@@ -58,7 +58,7 @@ def publish(
         for one in states
     ]
     if rows:
-        connection.execute(_WRITE.on(connection), rows)
+        _WRITE.run(connection, rows)
 
 
 def find_of_others(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, LaneState]]:

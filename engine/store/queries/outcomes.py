@@ -36,10 +36,13 @@ _CLAIMABLE = sources(Event.CLAIM)
 _DIED_MESSAGE = "the process that was working on it died"
 _CLOSED_MESSAGE = "interrupted"
 
-_CURRENT_JOBS = (
-    select(job.c.id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
-    .where(job.c.id.in_(bindparam("ids", expanding=True)))
-    .with_for_update()
+_CURRENT_JOBS = Bulk(
+    {"id": Integer()},
+    lambda given: (
+        select(job.c.id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
+        .where(job.c.id.in_(select(given.c.id)))
+        .with_for_update()
+    ),
 )
 _HELD_BY = (
     select(job.c.id, job.c.run_id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
@@ -237,7 +240,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
 
 
 def _load_jobs(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _CurrentJob]:
-    rows = connection.execute(_CURRENT_JOBS, {"ids": [one.job_id for one in outcomes]}).all()
+    rows = _CURRENT_JOBS.rows(connection, [(one.job_id,) for one in outcomes])
     ending = {one.job_id for one in outcomes if one.event is Event.FAIL}
     ending |= {row.id for row in rows if row.cell_count == 0}
     answered = _find_answered(connection, ending)
@@ -297,9 +300,9 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
             bound=max(bounds, default=None),
         )
     _KEEP_RESULTS.run(connection, results)
-    connection.execute(_KEEP_ANSWER.on(connection), answers)
-    connection.execute(
-        _KEEP_COST.on(connection),
+    _KEEP_ANSWER.run(connection, answers)
+    _KEEP_COST.run(
+        connection,
         [
             {
                 "service": service,

@@ -81,7 +81,7 @@ def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) ->
         if held != before.get(row, {})
     ]
     if changed:
-        connection.execute(_GIVE.on(connection), changed)
+        _GIVE.run(connection, changed)
     return {limit.name: shared_limits.lowest(after[_ROWS.names(limit.name)[0]]) for limit in limits}
 
 
@@ -168,4 +168,4 @@ def _save(
 def _write(connection: Connection, logs: Mapping[str, str]) -> None:
     if logs:
         rows = [{"name": name, "log": log} for name, log in logs.items()]
-        connection.execute(_WRITE.on(connection), rows)
+        _WRITE.run(connection, rows)

@@ -70,8 +70,8 @@ def write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) 
 
     Raises IntegrityError if a state has more used and reserved than its allotment.
     """
-    connection.execute(
-        _WRITE.on(connection),
+    _WRITE.run(
+        connection,
         [
             {
                 "name": name,

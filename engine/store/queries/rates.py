@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Text, delete, select
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
 from engine.core.runs import WaitReason
-from engine.store.dialect import Upsert
+from engine.store.dialect import Bulk, Upsert
 from engine.store.queries import shared_limits
 from engine.store.requests import Blocked, Bucket
 from engine.store.schema import rate_bucket
@@ -16,7 +16,10 @@ from engine.store.schema import rate_bucket
 RATE_PREFIX = "permit "
 """The prefix of the names of rows that belong to permits."""
 
-_READ = select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True)))
+_READ = Bulk(
+    {"name": Text()},
+    lambda given: select(rate_bucket).where(rate_bucket.c.name.in_(select(given.c.name))),
+)
 _WRITE = Upsert(
     rate_bucket,
     lambda statement: statement.on_conflict_do_update(
@@ -156,10 +159,10 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     """Read the rows of `names`; missing ones are empty, and are created if `save` finds them changed."""
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
-    found = connection.execute(_READ, {"names": wanted})
+    found = _READ.rows(connection, [(name,) for name in wanted])
     for name, log, blocked_until, holders, is_told_when in found:
         holds = shared_limits.decode(holders)
-        rows[name] = Row(rates.decode(log), blocked_until, holds, is_told_when)
+        rows[name] = Row(rates.decode(log), blocked_until, holds, bool(is_told_when))
     return Buckets(rows)
 
 
@@ -167,8 +170,8 @@ def save(connection: Connection, buckets: Buckets) -> None:
     """Write the rows that have changed since `load`; without changes nothing is executed."""
     if not buckets.changed:
         return
-    connection.execute(
-        _WRITE.on(connection),
+    _WRITE.run(
+        connection,
         [
             {
                 "name": name,

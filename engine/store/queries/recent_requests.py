@@ -29,7 +29,7 @@ def publish(
     """Store the log of a worker, and remove rows of other workers without a request in the last minute."""
     name = f"{_prefix(run_id)}{worker_id}"
     rows = [{"name": name, "log": rates.encode(log)}]
-    connection.execute(_WRITE.on(connection), rows)
+    _WRITE.run(connection, rows)
     others = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)}).all()
     old = [row for row, text in others if row != name and not _live(text, now)]
     if old:

@@ -37,5 +37,5 @@ def take(
     live = {holder: held for holder, held in before.items() if ids[holder] in alive}
     after = slots.share(live, caller, wants=wants, in_use=in_use, limit=limit)
     if after != before:
-        connection.execute(_WRITE.on(connection), [{"name": row, "log": slots.encode(after)}])
+        _WRITE.run(connection, [{"name": row, "log": slots.encode(after)}])
     return after[caller].has if caller in after else 0

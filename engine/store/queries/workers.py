@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, o
 from sqlalchemy.engine import Connection
 
 from engine.store.database import Identity
+from engine.store.dialect import Statement
 from engine.store.queries import lanes
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import attempt, job, worker
@@ -17,32 +18,35 @@ from engine.store.schema import attempt, job, worker
 _FRESH_S = 1.0
 """A claim does not renew a heartbeat that is younger than this."""
 
-# Built once: every claim runs it.
-_CLAIMED = (
-    update(worker)
-    .where(
-        worker.c.id == bindparam("worker_id"),
-        or_(
-            worker.c.heartbeat_at < bindparam("fresh_since"),
-            worker.c.heartbeat_at > bindparam("now"),
-            worker.c.ended_at.is_not(None),
-            ~worker.c.has_sent,
-        ),
+_CLAIMED = Statement(
+    lambda _: (
+        update(worker)
+        .where(
+            worker.c.id == bindparam("worker_id"),
+            or_(
+                worker.c.heartbeat_at < bindparam("fresh_since"),
+                worker.c.heartbeat_at > bindparam("now"),
+                worker.c.ended_at.is_not(None),
+                ~worker.c.has_sent,
+            ),
+        )
+        .values(heartbeat_at=bindparam("now"), ended_at=None, has_sent=True)
     )
-    .values(heartbeat_at=bindparam("now"), ended_at=None, has_sent=True)
 )
-
-
-_BEAT = (
-    update(worker)
-    .where(worker.c.id == bindparam("worker_id"))
-    .values(heartbeat_at=bindparam("now"), ended_at=None)
+_BEAT = Statement(
+    lambda _: (
+        update(worker)
+        .where(worker.c.id == bindparam("worker_id"))
+        .values(heartbeat_at=bindparam("now"), ended_at=None)
+    )
 )
 
 # Written exactly as in the index, so that the planner uses it.
 _IDLE: ColumnElement[bool] = literal_column("(worker.ended_at IS NOT NULL AND NOT worker.has_sent)")
-_FIRST_IDLE = (
-    select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(bindparam("at_most"))
+_FIRST_IDLE = Statement(
+    lambda _: (
+        select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(bindparam("at_most"))
+    )
 )
 _HAS_ENDED = and_(
     worker.c.ended_at.is_not(None), worker.c.id.not_in(select(job.c.owner).where(RUNNING))
@@ -84,14 +88,12 @@ def arrive(connection: Connection, identity: Identity, now: float) -> None:
 
 def record_heartbeat(connection: Connection, worker_id: str, now: float) -> None:
     """Record that a worker is alive at `now`, even if another has declared it dead."""
-    connection.execute(_BEAT, {"worker_id": worker_id, "now": now})
+    _BEAT.run(connection, worker_id=worker_id, now=now)
 
 
 def record_claim(connection: Connection, worker_id: str, now: float) -> None:
     """Record that a worker has claimed jobs and is alive, so that no observer takes these jobs from it."""
-    connection.execute(
-        _CLAIMED, {"worker_id": worker_id, "fresh_since": now - _FRESH_S, "now": now}
-    )
+    _CLAIMED.run(connection, worker_id=worker_id, fresh_since=now - _FRESH_S, now=now)
 
 
 def has_beaten_since(connection: Connection, worker_id: str, heartbeat_at: float) -> bool:
@@ -112,7 +114,7 @@ def leave(connection: Connection, worker_id: str, now: float) -> None:
 
 def find_idle(connection: Connection, at_most: int) -> list[str]:
     """The first workers, by time of their end, that have ended or were declared dead without sending anything."""
-    return list(connection.execute(_FIRST_IDLE, {"at_most": at_most}).scalars())
+    return [row.id for row in _FIRST_IDLE.rows(connection, at_most=at_most)]
 
 
 def remove_idle(connection: Connection, ids: Sequence[str]) -> None:

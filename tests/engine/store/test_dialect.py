@@ -1,7 +1,9 @@
-"""Statements that carry many rows in one value."""
+"""Statements that are compiled once, and those that carry many rows in one value."""
 
+import sqlite3
 from random import Random
 
+import pytest
 from sqlalchemy import (
     Column,
     Float,
@@ -10,12 +12,14 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    bindparam,
     create_engine,
     select,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 
-from engine.store.dialect import Bulk, BulkUpsert, _unpack
+from engine.store.dialect import Bulk, BulkUpsert, Statement, _Compiled, _unpack
 
 KEPT = Table(
     "kept",
@@ -80,3 +84,48 @@ def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
     assert "json_array_elements(CAST(%(rows)s::VARCHAR AS JSON))" in written
     assert "CAST(anon_1.value #>> '{2}' AS FLOAT) AS number" in written
     assert "substr(%(bytes)s, CAST(anon_1.value #>> '{3,0}' AS INTEGER)" in written
+
+
+def test_rows_have_the_names_of_their_columns_and_a_parameter_must_not_be_missing() -> None:
+    database = create_engine("sqlite://")
+    found = Statement(
+        lambda _: select(KEPT.c.id, KEPT.c.text).where(
+            KEPT.c.number > bindparam("above"), KEPT.c.text.in_(["one", "two"])
+        )
+    )
+
+    with database.begin() as connection:
+        KEPT.create(connection)
+        KEEP.run(connection, [(1, "one", 1.0, None), (2, "two", 2.0, None), (3, "x", 3.0, None)])
+        [row] = found.rows(connection, above=1.5)
+        with pytest.raises(KeyError, match="above"):
+            found.rows(connection)
+
+    assert (row.id, row.text) == (2, "two")
+    database.dispose()
+
+
+def test_an_error_in_a_query_is_one_of_sqlalchemy_and_does_not_quote_values() -> None:
+    database = create_engine("sqlite://")
+    found = Statement(lambda _: select(KEPT.c.id).where(KEPT.c.text == bindparam("wanted")))
+
+    with (
+        database.begin() as connection,
+        pytest.raises(OperationalError, match="no such table: kept") as raised,
+    ):
+        found.rows(connection, wanted="a secret")
+
+    assert "a secret" not in str(raised.value)
+    assert isinstance(raised.value.orig, sqlite3.OperationalError)
+    database.dispose()
+
+
+def test_a_statement_is_compiled_for_each_driver_as_it_takes_parameters() -> None:
+    query = select(KEPT.c.id).where(KEPT.c.number > bindparam("above"), KEPT.c.text.in_(["one"]))
+
+    on_sqlite = _Compiled(query, sqlite.dialect(), None)
+    on_postgresql = _Compiled(query, postgresql.dialect(), None)  # type: ignore[no-untyped-call]
+
+    assert on_sqlite.arrange({"above": 1.5}) == (1.5, "one")
+    assert on_postgresql.arrange({"above": 1.5}) == {"above": 1.5, "text_1_1": "one"}
+    assert "%(text_1_1)s" in on_postgresql.text

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from engine.core.errors import StoreError
 from engine.core.states import State
@@ -19,11 +18,11 @@ from tests.engine.store.scenes import (
     later_retry,
     new_job,
     rows,
-    sqlite_of,
     submit,
     success,
 )
 from tests.engine.store.test_results import scene
+from tests.statements import watched_statements
 
 
 @pytest.fixture
@@ -31,9 +30,9 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
     """How SQLite finds the rows of each statement that was run since, one line per table."""
     statements: list[tuple[str, Any]] = []
 
-    def remember(_c: Any, _cursor: Any, text: str, values: Any, _x: Any, many: bool) -> None:
+    def remember(text: str, values: Any) -> None:
         if text.startswith(("SELECT", "UPDATE", "DELETE")):
-            statements.append((text, values[0] if many else values))
+            statements.append((text, values))
 
     def explain_statements() -> list[str]:
         return [
@@ -42,12 +41,8 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
             for *_, detail in rows(store.path, f"EXPLAIN QUERY PLAN {text}", *values)
         ]
 
-    databases = (sqlite_of(store)._writer, sqlite_of(store)._reader.sync_engine)
-    for database in databases:
-        event.listen(database, "before_cursor_execute", remember)
-    yield explain_statements
-    for database in databases:
-        event.remove(database, "before_cursor_execute", remember)
+    with watched_statements(remember):
+        yield explain_statements
 
 
 def searches(found: list[str], table: str) -> set[str]:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from engine.clock import SystemClock
-from engine.store import Store, open_store
+from engine.store import open_store
 from engine.store.schema import worker
 from engine.store.sqlite.liveness import WorkerLock, workers_folder
 from tests.engine.store.databases import Scratch
-from tests.engine.store.scenes import begin, claim, new_job, rows, sqlite_of, submit
+from tests.engine.store.scenes import begin, claim, new_job, rows, submit
+from tests.statements import watched_statements
 
 MANY = 300
 
@@ -81,17 +81,13 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
     assert found == {sender, stopped.id}
 
 
-async def statements_of(store: Store, ask: Callable[[], Any]) -> list[tuple[str, Any]]:
+async def statements_of(ask: Callable[[], Any]) -> list[tuple[str, Any]]:
     """The statements that readers execute for a question, with their parameters."""
     statements: list[tuple[str, Any]] = []
-    database = sqlite_of(store)._reader.sync_engine
 
-    def keep(_c: Any, _u: Any, statement: str, parameters: Any, *_more: Any) -> None:
-        statements.append((statement, parameters))
+    with watched_statements(lambda statement, values: statements.append((statement, values))):
+        await ask()
 
-    event.listen(database, "before_cursor_execute", keep)
-    await ask()
-    event.remove(database, "before_cursor_execute", keep)
     return [one for one in statements if "worker" in one[0]]
 
 
@@ -107,7 +103,7 @@ async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: 
         )
         plans = []
         for ask in questions:
-            for statement, parameters in await statements_of(store, ask):
+            for statement, parameters in await statements_of(ask):
                 explained = rows(path, f"EXPLAIN QUERY PLAN {statement}", *parameters)
                 plans += [str(line[3]) for line in explained]
 
