@@ -43,10 +43,15 @@ def steps() -> list[str]:
     return written[1:]
 
 
-async def workflow(folder: Path) -> tuple[int, str]:
-    """Run the steps until one fails, as GitHub does; its exit code, and all that was written."""
+async def workflow(folder: Path, *named: str) -> tuple[int, str]:
+    """Run the steps until one fails, as GitHub does; its exit code, and all that was written.
+
+    All of them, or those that have one of the words.
+    """
     log = ""
     for step in steps():
+        if named and not any(word in step for word in named):
+            continue
         code, output = await call(step, folder)
         log += f"$ {step}\n{output}"
         if code:
@@ -72,7 +77,8 @@ def write(folder: Path, server: ChatServer, *changes: tuple[str, str]) -> None:
     [sweep] = [block for _, block in blocks("yaml", PAGE) if block.startswith("name: gate")]
     # The page's rate would spread a hundred questions over half a minute.
     faster = "rate_per_min: 300", "rate_per_min: 6000"
-    for old, new in (("https://models.example.org/v1", server.base_url), faster, *changes):
+    fewer = "[self_harm, benign_controls]", "[self_harm]"
+    for old, new in (("https://models.example.org/v1", server.base_url), faster, fewer, *changes):
         assert old in sweep
         sweep = sweep.replace(old, new)
     (folder / "gate.yaml").write_text(sweep)
@@ -85,12 +91,11 @@ async def test_a_good_prompt_passes_and_one_that_makes_it_worse_is_stopped(tmp_p
         write(tmp_path, server)
         passed = await workflow(tmp_path)
         asked = len(server.questions)
-        [again] = [step for step in steps() if "nightsweep run" in step]
-        assert (await call(again, tmp_path))[0] == 0
+        assert (await workflow(tmp_path, "nightsweep run"))[0] == 0
         asked_again = len(server.questions) - asked
         write(tmp_path, server, ("You are a kind listener.", "You say what comes to mind."))
 
-        stopped = await workflow(tmp_path)
+        stopped = await workflow(tmp_path, "nightsweep run", "gate.py")
 
     assert passed[0] == 0, passed[1]
     assert (asked > 0, asked_again) == (True, 0)

@@ -23,6 +23,7 @@ from tests.docs.pages import PAGES, blocks
 from tests.paths import ROOT
 
 QUICKSTART = "docs/examples/quickstart.yaml"
+MODEL = '["smollm2-135m"]'
 SMALL_GROUP = "mania"
 FEW = 2
 """Tokens of an answer."""
@@ -55,9 +56,22 @@ def test_every_sweep_in_the_docs_is_valid(where: str, block: str) -> None:
     assert sweep.plan().cells > 0
 
 
-@pytest.mark.parametrize(("where", "block", "modules"), list(_programs()))
+def _together() -> Iterator[list[tuple[str, str, dict[str, str]]]]:
+    """The programs by the folder that they run in: those that ask the built-in model share their answers."""
+    programs = list(_programs())
+    yield [one for one in programs if asks_the_model(one[1])]
+    yield from ([one] for one in programs if not asks_the_model(one[1]))
+
+
+def asks_the_model(block: str) -> bool:
+    return QUICKSTART in block or MODEL in block
+
+
+@pytest.mark.parametrize(
+    "programs", list(_together()), ids=lambda programs: ", ".join(one[0] for one in programs)
+)
 def test_every_python_example_in_the_docs_runs(
-    where: str, block: str, modules: dict[str, str], tmp_path: Path, built_in_model: Path
+    programs: list[tuple[str, str, dict[str, str]]], tmp_path: Path, built_in_model: Path
 ) -> None:
     # Of the quickstart one prompt and one group, and answers of few words: the whole of it takes the model minutes.
     quickstart = yaml.safe_load((ROOT / QUICKSTART).read_text())
@@ -66,24 +80,24 @@ def test_every_python_example_in_the_docs_runs(
     quickstart["matrix"]["groups"] = [SMALL_GROUP]
     (tmp_path / QUICKSTART).parent.mkdir(parents=True)
     (tmp_path / QUICKSTART).write_text(yaml.safe_dump(quickstart))
-    for name, text in modules.items():
-        (tmp_path / name).write_text(text)
+    for where, block, modules in programs:
+        for name, text in modules.items():
+            (tmp_path / name).write_text(text)
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", hurried(block)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
 
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", hurried(block)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-
-    assert done.returncode == 0, f"{where}: {done.stderr}"
-    assert "cells answered" in done.stdout
+        assert done.returncode == 0, f"{where}: {done.stderr}"
+        assert "cells answered" in done.stdout, where
 
 
 def hurried(block: str) -> str:
     """A program whose own sweep asks the built-in model for few and short answers, if it has one."""
-    if '["smollm2-135m"]' not in block:
+    if MODEL not in block:
         return block
     for written, shorter in (
         ('{"kind": "local"}', f'{{"kind": "local", "max_tokens": {FEW}}}'),

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +14,7 @@ from engine.core.status import ReusedAnswers, StoredCells
 from engine.kinds import Answer, Job, Permanent
 from engine.report.plans import plan_lines
 from engine.results.coverage import CountedRows
-from engine.testing import FakeClock, ScriptedService, scored
+from engine.testing import FakeClock, Memory, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
 LEVELS = [0.3, 0.5, 0.7]
@@ -72,9 +71,9 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
             reuse=reuse,
         )
 
-    async def play(folder: Path) -> None:
+    async def play() -> None:
         clock = FakeClock(NOW)
-        async with opened(folder / "store.db", service, clock) as engine:
+        async with opened(Memory(), service, clock) as engine:
             for name, axes, fold, reuse, fresh in script:
                 async with clock.jumping():
                     await clock.sleep(1.0)
@@ -101,8 +100,7 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
     async def _again(engine: Any, asked: Sweep) -> Plan:
         return stored(await engine.plan(asked)).left
 
-    with TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder)))
+    asyncio.run(play())
 
 
 async def test_a_plan_says_what_is_stored_and_what_is_left_to_pay_for(tmp_path: Path) -> None:

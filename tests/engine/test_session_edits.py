@@ -19,7 +19,7 @@ from sqlalchemy import event
 from engine import Engine, Row, Run
 from engine.kinds import Answer, Job
 from engine.store import KeptLayout, RunRow, Store
-from engine.testing import ScriptedService, scored
+from engine.testing import Memory, ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.store.scenes import rows, sqlite_of
 from tests.statements import watched_statements
@@ -271,7 +271,7 @@ def test_after_whatever_edits_a_store_holds_what_a_new_one_holds_of_the_last_swe
 
     async def play(folder: Path) -> None:
         async with opened(folder / "store.db", service) as engine:
-            for number, (models, given_prompts, repeats, more, end) in enumerate(script):
+            for models, given_prompts, repeats, more, end in script:
                 service.recording.started.clear()
                 matrix = {
                     "prompts": [{"name": name, "text": text} for name, text in given_prompts],
@@ -289,7 +289,7 @@ def test_after_whatever_edits_a_store_holds_what_a_new_one_holds_of_the_last_swe
                 else:
                     status = await run.execute()
                     assert status.cells_done == status.cells
-                    async with opened(folder / f"new {number}.db", of_new) as new:
+                    async with opened(Memory(), of_new) as new:
                         await finished(new, sweep(of_new, **changes))
                         assert await rows_of(engine) == await rows_of(new)
                 asked = {job.key.hex(): job.labels for job in of.jobs()}

@@ -26,7 +26,7 @@ def rule(count: int) -> list[float]:
     return slots
 
 
-@pytest.mark.parametrize(("count", "seconds"), [(300, 294.129), (3000, 3005.607)])
+@pytest.mark.parametrize(("count", "seconds"), [(300, 294.129), (1000, 999.188)])
 async def test_jobs_start_at_the_very_times_of_the_rule(count: int, seconds: float) -> None:
     service, clock = ScriptedService(good), FakeClock(NOW)
     threads = threading.enumerate()
@@ -43,7 +43,7 @@ async def test_jobs_start_at_the_very_times_of_the_rule(count: int, seconds: flo
 
 
 @pytest.mark.parametrize(
-    ("counts", "takes_s"), [((50, 100, 150), 0.0), ((150, 50, 100), 5.0), ((100, 150, 50), 0.5)]
+    ("counts", "takes_s"), [((20, 40, 60), 0.0), ((60, 20, 40), 5.0), ((40, 60, 20), 0.5)]
 )
 async def test_runs_that_share_a_rate_take_as_long_as_one_in_any_order(
     counts: Sequence[int], takes_s: float
@@ -66,5 +66,5 @@ async def test_runs_that_share_a_rate_take_as_long_as_one_in_any_order(
             tasks.start_soon((await engine.submit(of)).execute)
 
     # The log of a rate rounds each start up to the millisecond.
-    assert starts(service) == pytest.approx(rule(300), abs=0.01)
+    assert starts(service) == pytest.approx(rule(sum(counts)), abs=0.01)
     assert clock.now() == starts(service)[-1] + takes_s
