@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
+
+from engine import open_engine
+from engine.report.document import row_document
 from tests.faults.failpoints import Faults
 from tests.launcher.processes import Command, Launcher
 from tests.patience import PATIENCE_S, wait_ended, with_stacks
@@ -113,9 +117,15 @@ class Scene:
         shutil.rmtree(self.folder)
 
     def rows(self) -> list[str]:
-        """The rows of `results`, each as canonical JSON, in a canonical order."""
-        rows = json.loads(self.run("results", "--format", "json").stdout)
-        return sorted(json.dumps(row, sort_keys=True) for row in rows)
+        """The rows of the store's only run, each as a line of JSON, in a canonical order."""
+        return anyio.run(self._rows)
+
+    async def _rows(self) -> list[str]:
+        async with open_engine(self.store, read_only=True) as engine:
+            run = await engine.run()
+            values = await run.value_columns()
+            documents = [row_document(row, values) async for row in run.rows()]
+        return sorted(json.dumps(document, sort_keys=True) for document in documents)
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
