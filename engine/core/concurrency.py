@@ -92,12 +92,16 @@ def allot(free: int, lanes: Sequence[LaneDemand]) -> Mapping[str, int]:
     flight as their room allows. Between equals the first in `lanes` is first; the order is kept.
     """
     given = [0] * len(lanes)
-    queue = [(lane.in_flight, index) for index, lane in enumerate(lanes) if lane.room]
+    rooms = [lane.room for lane in lanes]
+    queue = [(lane.in_flight, index) for index, lane in enumerate(lanes) if rooms[index]]
     heapify(queue)
-    while free > 0 and queue:
+    while free > 0 and len(queue) > 1:
         in_flight, index = heappop(queue)
         given[index] += 1
         free -= 1
-        if given[index] < lanes[index].room:
+        if given[index] < rooms[index]:
             heappush(queue, (in_flight + 1, index))
+    for _, index in queue[:1]:
+        # The only lane that still has room gets the rest in one go.
+        given[index] += max(0, min(free, rooms[index] - given[index]))
     return {lane.name: count for lane, count in zip(lanes, given, strict=True) if count}
