@@ -11,9 +11,16 @@ KEY = "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264"
 
 
 @pytest.mark.parametrize(
-    "header", ["Crisis help line", "safe", "env:A_HEADER", "https://example.org/trust"]
+    ("header", "key"),
+    [
+        ("Crisis help line", "none"),
+        ("safe", "content"),
+        ("env:A_HEADER", "Please"),
+        ("https://example.org/trust", "painful"),
+        ("Crisis help line", "right now"),
+        ("env:A_HEADER", "EMPTY"),
+    ],
 )
-@pytest.mark.parametrize("key", ["none", "content", "Please", "painful", "right now", "EMPTY"])
 async def test_words_that_stand_in_headers_or_dummy_keys_stay_in_the_reply(
     header: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -16,13 +14,20 @@ from tests.http_client import post
 from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import started
 from tests.jobs.serve.running import by_rule
+from tests.launcher.processes import Launcher
 from tests.paths import ROOT
-from tests.patience import PATIENCE_S
 
 _GUIDE = ROOT / "docs" / "howto" / "run-the-service.md"
 
 
-def test_the_guide_works_in_an_empty_folder(tmp_path: Path) -> None:
+def test_the_guide_works_in_an_empty_folder(tmp_path: Path, launcher: Launcher) -> None:
+    def nightsweep(command: str) -> str:
+        """Run a command of the guide; returns its stdout."""
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        done = launcher.run(shlex.split(command), folder=tmp_path, environment=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     guide = _GUIDE.read_text(encoding="utf-8")
     config = yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0])
     commands = re.findall(r"^    nightsweep (serve keys (?!revoke).+)$", guide, re.MULTILINE)
@@ -38,7 +43,7 @@ def test_the_guide_works_in_an_empty_folder(tmp_path: Path) -> None:
         file = tmp_path / "serve.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
 
-        key, listed, _ = [nightsweep(command, tmp_path) for command in commands]
+        key, listed, _ = [nightsweep(command) for command in commands]
         with started(file) as running:
             path = httpx.URL(call[0]).path
             answer = post(
@@ -52,19 +57,3 @@ def test_the_guide_works_in_an_empty_folder(tmp_path: Path) -> None:
     document = answer.json()
     assert document["total_passed"] + document["total_failed"] == len(models.asked) == 20
     assert {asked.body["model"] for asked in models.asked} == {"assistant-7b"}
-
-
-def nightsweep(command: str, folder: Path) -> str:
-    """Run a command of the guide; returns its stdout."""
-    done = subprocess.run(  # noqa: S603
-        [str(Path(sys.executable).with_name("nightsweep")), *shlex.split(command)],
-        cwd=folder,
-        env={
-            name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
