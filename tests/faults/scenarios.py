@@ -126,7 +126,7 @@ class Trial:
 class ExpansionTrial:
     """A matrix that takes several commits to be written, of which no job can be sent for want of quota."""
 
-    jobs = 5_000
+    jobs = 2_500
 
     def __init__(self, scenes: Scenes, server: ContractServerProcess) -> None:
         self._scenes = scenes
