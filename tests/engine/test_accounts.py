@@ -19,7 +19,7 @@ from tests.engine.scenes import NOW, RARE_POLLS, good, most_in_a_minute, opened,
 from tests.engine.store.scenes import rows
 
 KEY = "sk-4f9a81c27be05d63"
-RATE = 30
+RATE = 10
 LIMITS = {"rate_per_min": RATE}
 
 
@@ -97,12 +97,12 @@ async def test_what_an_older_version_kept_of_an_account_holds_after_an_upgrade(
 ) -> None:
     monkeypatch.setenv("K", KEY)
     # Each answer costs two tests: what is left is enough for one more.
-    shared = ScriptedService(good, allotment=Allotment(used=0, allotted=202))
+    shared = ScriptedService(good, allotment=Allotment(used=0, allotted=42))
     service = named(shared, "http://127.0.0.1:9/v1", "env:K")
     path = tmp_path / "store.db"
 
     async with clock.jumping():
-        first = sweep(service, repeats=100, name="first", limits={"rate_per_min": 10 * RATE})
+        first = sweep(service, repeats=20, name="first", limits={"rate_per_min": 10 * RATE})
         await work(path, clock, service, first)
         name_as_before(path, "http://127.0.0.1:9/v1 env:K", held_until=NOW + held_s)
         # It tells no figure from now on.
@@ -110,9 +110,9 @@ async def test_what_an_older_version_kept_of_an_account_holds_after_an_upgrade(
         second = sweep(service, repeats=5, name="second", limits=LIMITS, reuse=False)
         await work(path, clock, service, second)
 
-    [only] = starts(shared)[100:]
+    [only] = starts(shared)[20:]
     assert only >= NOW + earliest_s
-    assert rows(path, "SELECT used FROM quota") == [(202,)]
+    assert rows(path, "SELECT used FROM quota") == [(42,)]
 
 
 def name_as_before(path: Path, alias: str, *, held_until: float) -> None:

@@ -6,7 +6,6 @@ from copy import copy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import anyio
@@ -30,7 +29,7 @@ from engine.kinds import (
     Unauthorized,
     Unreachable,
 )
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
@@ -499,9 +498,9 @@ def deterministic(job: Job) -> Answer | Exception:
     return scored(*scores, threshold=job.parameters["threshold"])
 
 
-async def in_pieces(path: Path, interruptions: Sequence[tuple[int, bool]]) -> tuple[Any, Status]:
+async def in_pieces(interruptions: Sequence[tuple[int, bool]]) -> tuple[Any, Status]:
     """Work on a sweep, stopped or cancelled after so many starts each; its rows and its end."""
-    service = ScriptedService(deterministic)
+    service, store = ScriptedService(deterministic), Memory()
     of = sweep(
         service,
         models=["a", "b"],
@@ -518,7 +517,7 @@ async def in_pieces(path: Path, interruptions: Sequence[tuple[int, bool]]) -> tu
 
     for count, is_hard in interruptions:
         async with (
-            opened(path, service) as engine,
+            opened(store, service) as engine,
             anyio.create_task_group() as tasks,
         ):
             run = await engine.submit(of)
@@ -528,7 +527,7 @@ async def in_pieces(path: Path, interruptions: Sequence[tuple[int, bool]]) -> tu
             if is_hard:
                 tasks.cancel_scope.cancel()
             run.stop()
-    async with opened(path, service) as engine:
+    async with opened(store, service) as engine:
         run, status = await finished(engine, of)
         return numbers(await rows_of(run)), status
 
@@ -542,10 +541,9 @@ def test_totals_after_any_interruptions_are_those_of_an_undisturbed_run(
     interruptions: list[tuple[int, bool]],
 ) -> None:
     async def both() -> tuple[Any, Any]:
-        with TemporaryDirectory() as folder:
-            if not UNDISTURBED:
-                UNDISTURBED.append(await in_pieces(Path(folder) / "whole.db", []))
-            return UNDISTURBED[0], await in_pieces(Path(folder) / "pieces.db", interruptions)
+        if not UNDISTURBED:
+            UNDISTURBED.append(await in_pieces([]))
+        return UNDISTURBED[0], await in_pieces(interruptions)
 
     (rows, status), (rows_in_pieces, status_in_pieces) = anyio.run(both)
 
