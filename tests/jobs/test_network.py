@@ -5,6 +5,7 @@ import os
 import ssl
 import sys
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.contracts.server import ContractServer
 from tests.jobs.chat.server import ChatServer, chat_server, completion
 from tests.jobs.proxy import proxy
 from tests.jobs.serve.running import GROUP, write_groups
+from tests.launcher.processes import Launcher
 
 HOST = "models.example.com"
 HOST_URL = f"http://{HOST}"
@@ -384,7 +386,7 @@ def test_network_settings_do_not_change_a_target_s_identity() -> None:
 
 @pytest.mark.parametrize("command", ["run", "check"])
 async def test_a_command_says_that_requests_go_through_a_proxy(
-    command: str, tmp_path: Path
+    command: str, tmp_path: Path, launcher: Launcher
 ) -> None:
     write_groups(tmp_path / "groups")
     sweep = {
@@ -407,14 +409,11 @@ async def test_a_command_says_that_requests_go_through_a_proxy(
         chat_server(lambda _: (200, completion("I hear you."))) as server,
         proxy(port_of(server), login=f"me:{PASSWORD}") as way,
     ):
-        ended = await anyio.run_process(
-            [str(Path(sys.executable).with_name("nightsweep")), command, "sweep.json"],
-            cwd=tmp_path,
-            env={**os.environ, "HTTP_PROXY": f"http://me:{PASSWORD}@127.0.0.1:{way.port}"},
-            check=False,
-        )
+        environment = {**os.environ, "HTTP_PROXY": f"http://me:{PASSWORD}@127.0.0.1:{way.port}"}
+        start = partial(launcher.run, folder=tmp_path, environment=environment)
+        ended = await anyio.to_thread.run_sync(start, [command, "sweep.json"])
 
-    output = (ended.stdout + ended.stderr).decode()
+    output = ended.stdout + ended.stderr
     assert ended.returncode == 0, output
     line = f"requests to {HOST} go through the proxy 127.0.0.1:{way.port} (HTTP_PROXY)"
     assert output.count(line) == 1

@@ -20,7 +20,7 @@ from tests.jobs.serve.running import GROUP, KIND, MODEL, PROMPT, write_groups
 
 BUDGET = 600
 MAX_TOKENS = 100
-REPEATS = 7
+REPEATS = 5
 CALLS = 3 * REPEATS
 
 

@@ -1,6 +1,7 @@
 """`nightsweep serve` and `nightsweep serve keys` on the command line."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 from engine.kinds import UsageError
 from jobs.serve.commands import app
 from tests.jobs.serve.running import write_config
+from tests.launcher.processes import Launcher
 from tests.patience import PATIENCE_S
 
 
@@ -134,16 +136,13 @@ def test_a_configuration_that_is_named_before_the_command_is_the_commands(
     assert of_the_folder.stdout == ""
 
 
-def test_a_wrong_configuration_ends_the_command_with_exit_code_2(tmp_path: Path) -> None:
+def test_a_wrong_configuration_ends_the_command_with_exit_code_2(
+    tmp_path: Path, launcher: Launcher
+) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("models: {a: {}}\nlisten: {port: 99999}\n", encoding="utf-8")
 
-    done = subprocess.run(  # noqa: S603
-        [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    done = launcher.run(["serve", "--config", str(file)], folder=tmp_path, environment=os.environ)
 
     assert done.returncode == 2
     assert "listen.port: 99999 is above 65535" in done.stderr
