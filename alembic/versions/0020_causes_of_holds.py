@@ -14,9 +14,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column(
-        "rate_bucket", sa.Column("is_told_when", sa.Boolean(), server_default="1", nullable=False)
+        "rate_bucket",
+        sa.Column("has_retry_after", sa.Boolean(), server_default="1", nullable=False),
     )
 
 
 def downgrade() -> None:
-    op.drop_column("rate_bucket", "is_told_when")
+    op.drop_column("rate_bucket", "has_retry_after")

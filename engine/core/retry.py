@@ -103,7 +103,7 @@ class GiveBack:
     overloaded: bool
     sent: bool
     fingerprint: str = ""
-    is_told_when: bool = False
+    has_retry_after: bool = False
     """Whether the service specified when to retry."""
     asked_s: float = 0.0
     """Seconds that it asked to wait, if the hold has another reason than a rate."""
@@ -160,7 +160,7 @@ def judge(
                 # Never retry immediately: a 429 uses no attempt, so Retry-After: 0 would loop forever.
                 delay_s = max(min(delay_s, 1.0), _clamp(end.retry_after_s, delay_s))
             given_back = _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
-            return replace(given_back, is_told_when=end.retry_after_s is not None)
+            return replace(given_back, has_retry_after=end.retry_after_s is not None)
         case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
             lost = hold is Hold.OUTAGE
             delay_s = 0.0 if hold is Hold.KEY else delay_s

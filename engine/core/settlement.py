@@ -62,7 +62,7 @@ class Feedback:
     """Whether no connection could be made: then one request is enough to know."""
     held_s: float = 0.0
     """Seconds for which the lane is held in all processes: a refused rate, or a Retry-After."""
-    is_told_when: bool = True
+    has_retry_after: bool = True
     """Whether the service named this time itself."""
     asked_s: float = 0.0
     """Seconds that it asked to wait before the next request."""
@@ -160,7 +160,7 @@ def _settle_give_back(end: AttemptEnd, verdict: GiveBack, now: float, reserved: 
             is_doubtful=is_doubtful,
             is_surely_away=hold is Hold.UNREACHABLE,
             held_s=verdict.delay_s if is_rate else verdict.asked_s,
-            is_told_when=verdict.is_told_when or not is_rate,
+            has_retry_after=verdict.has_retry_after or not is_rate,
             asked_s=verdict.asked_s,
             needs=max(verdict.needs, reserved),
         ),

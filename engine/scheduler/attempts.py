@@ -129,7 +129,7 @@ class AttemptRunner:
         if held_s:
             row = self._buckets.of(attempt.lane.name)[-1].name
             until = settled.ended_at + held_s
-            blocked[row] = Blocked(until, settled.feedback.is_told_when)
+            blocked[row] = Blocked(until, settled.feedback.has_retry_after)
         return Outcome(
             job_id=claimed.id,
             run_id=self._run.run_id,

@@ -63,7 +63,7 @@ class Lane:
     throttled: int = 0
     """The number of 429s in a row; those of one hold count once."""
     throttled_until: float = 0.0
-    is_told_when: bool = False
+    has_retry_after: bool = False
     """Whether the last 429 named the time to ask again."""
     pace: Pace = field(default_factory=Pace)
     """How fast the service lets requests through, once it has refused some."""
@@ -139,7 +139,7 @@ class Lane:
         if (reason := self.circuit.waits_for) is not None:
             return reason, ends_at
         if now < self.throttled_until:
-            why = WaitReason.HELD if self.is_told_when else WaitReason.THROTTLED
+            why = WaitReason.HELD if self.has_retry_after else WaitReason.THROTTLED
             return why, max(ends_at or 0.0, self.throttled_until)
         if until <= now:
             return WaitReason.QUEUED, None
@@ -157,12 +157,12 @@ class Lane:
         """Note that a call within a job was answered: the service is there, although the job has not ended."""
         self.circuit = self.circuit.on_reply(now)
 
-    def throttle(self, now: float, until: float, *, is_told_when: bool) -> bool:
+    def throttle(self, now: float, until: float, *, has_retry_after: bool) -> bool:
         """Hold the lane after a refusal as too many requests; the next one will hold it for longer.
 
         Return whether this began the hold: requests that were in flight are refused in the same one.
         """
-        self.is_told_when = is_told_when
+        self.has_retry_after = has_retry_after
         is_new = now >= self.throttled_until
         self.throttled += is_new
         self.throttled_until = max(until, self.throttled_until)
@@ -350,8 +350,10 @@ class Lane:
                 now, in_flight=self.in_flight, latency_s=now - of.started_at
             )
         if feedback.held_s:
-            is_new = self.throttle(now, now + feedback.held_s, is_told_when=feedback.is_told_when)
-            is_held = is_new and feedback.is_told_when and feedback.held_s >= _NOTED_S
+            is_new = self.throttle(
+                now, now + feedback.held_s, has_retry_after=feedback.has_retry_after
+            )
+            is_held = is_new and feedback.has_retry_after and feedback.held_s >= _NOTED_S
         if sends_jobs and feedback.held_s:
             self.pace = self.pace.on_refusal(now, started=of.started_at)
         elif feedback.is_answer:

@@ -9,6 +9,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
 from engine.core.model import Check
 from engine.core.nearest import suggestion
+from engine.core.retry import describe_error
 from engine.scheduler import ask_counted
 from engine.session.execution import open_clients
 from engine.session.opening import open_declared
@@ -64,7 +65,9 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
             checks += await sweep.service.check(client)
             checks += await sweep.service.check_models(client, lanes, ask=ask)
             checks += await _check_groups(sweep, client)
-    except (JobError, UsageError) as error:
+    except JobError as error:
+        return [*checks, Check(name="service", ok=False, message=describe_error(error))]
+    except UsageError as error:
         return [*checks, Check(name="service", ok=False, message=str(error))]
     gate = sweep.health_gate
     if gate is None:
@@ -75,7 +78,8 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
                 try:
                     health = await gate.check(client, lane)
                 except JobError as error:
-                    checks.append(Check(name=f"health {lane}", ok=False, message=str(error)))
+                    message = describe_error(error)
+                    checks.append(Check(name=f"health {lane}", ok=False, message=message))
                     continue
                 message = health.message or ("healthy" if health.healthy else "unhealthy")
                 checks.append(Check(name=f"health {lane}", ok=health.healthy, message=message))

@@ -29,7 +29,7 @@ class Blocked:
     """Until when a rate row is blocked, and whether the service named that time itself (Retry-After)."""
 
     until: float
-    is_told_when: bool
+    has_retry_after: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,9 +42,9 @@ def asks_later(why: WaitReason) -> Callable[[Lane, Lanes], None]:
     return set_time
 
 
-def throttled(*, is_told_when: bool) -> Callable[[Lane, Lanes], None]:
+def throttled(*, has_retry_after: bool) -> Callable[[Lane, Lanes], None]:
     def throttle(lane: Lane, _: Lanes) -> None:
-        lane.throttle(NOW, LATER, is_told_when=is_told_when)
+        lane.throttle(NOW, LATER, has_retry_after=has_retry_after)
 
     return throttle
 
@@ -82,8 +82,8 @@ HOLDS: dict[WaitReason, Callable[[Lane, Lanes], None]] = {
     WaitReason.RATE: asks_later(WaitReason.RATE),
     WaitReason.PACE: asks_later(WaitReason.PACE),
     WaitReason.RETRY: asks_later(WaitReason.RETRY),
-    WaitReason.HELD: throttled(is_told_when=True),
-    WaitReason.THROTTLED: throttled(is_told_when=False),
+    WaitReason.HELD: throttled(has_retry_after=True),
+    WaitReason.THROTTLED: throttled(has_retry_after=False),
     WaitReason.FIRST_ANSWER: asks_later(WaitReason.FIRST_ANSWER),
     WaitReason.QUOTA_UNKNOWN: asks_later(WaitReason.QUOTA_UNKNOWN),
     WaitReason.QUOTA: blocked(Block.QUOTA, "all 1,000 tests of the month are used"),

@@ -225,9 +225,9 @@ def test_a_new_class_wakes_its_lane() -> None:
 def test_429s_that_come_while_a_lane_is_held_count_once() -> None:
     lane = lanes().lane("a")
 
-    lane.throttle(NOW, NOW + 10.0, is_told_when=True)
-    lane.throttle(NOW + 1.0, NOW + 8.0, is_told_when=True)
-    lane.throttle(NOW + 11.0, NOW + 31.0, is_told_when=True)
+    lane.throttle(NOW, NOW + 10.0, has_retry_after=True)
+    lane.throttle(NOW + 1.0, NOW + 8.0, has_retry_after=True)
+    lane.throttle(NOW + 11.0, NOW + 31.0, has_retry_after=True)
 
     assert (lane.throttled, lane.throttled_until) == (2, NOW + 31.0)
 

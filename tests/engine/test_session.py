@@ -557,7 +557,7 @@ class Sick(HealthGate):
 
     async def check(self, client: Any, lane: str) -> Health:
         if lane == "down":
-            raise Transient("cannot connect")
+            raise Transient("cannot connect", detail="the machine is in another network")
         return Health(healthy=lane == "well", message="" if lane == "well" else "it says nothing")
 
 
@@ -577,7 +577,7 @@ async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> Non
     assert "mania" in checks["sweep's groups"].message
     assert checks["health well"].ok
     assert checks["health sick"].message == "it says nothing"
-    assert checks["health down"].message == "cannot connect"
+    assert checks["health down"].message == "cannot connect: the machine is in another network"
     assert service.recording.started == []
 
 

@@ -28,7 +28,7 @@ _WRITE = Upsert(
             "log": statement.excluded.log,
             "blocked_until": statement.excluded.blocked_until,
             "given": statement.excluded.given,
-            "is_told_when": statement.excluded.is_told_when,
+            "has_retry_after": statement.excluded.has_retry_after,
         },
     ),
 )
@@ -41,7 +41,7 @@ class Row:
     log: rates.RateLog = rates.EMPTY
     blocked_until: float = 0.0
     holders: shared_limits.Holders = field(default_factory=dict)
-    is_told_when: bool = True
+    has_retry_after: bool = True
     """Whether the service named the time of `blocked_until` itself."""
 
 
@@ -88,7 +88,7 @@ class Buckets:
         for bucket in buckets:
             row = self.rows[bucket.name]
             if row.blocked_until > earliest:
-                why = WaitReason.HELD if row.is_told_when else WaitReason.THROTTLED
+                why = WaitReason.HELD if row.has_retry_after else WaitReason.THROTTLED
                 earliest = row.blocked_until
             if (rate := self.rate(bucket)) is not None:
                 taken = rates.take(
@@ -160,9 +160,9 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
     found = _READ.rows(connection, [(name,) for name in wanted])
-    for name, log, blocked_until, holders, is_told_when in found:
+    for name, log, blocked_until, holders, has_retry_after in found:
         holds = shared_limits.decode(holders)
-        rows[name] = Row(rates.decode(log), blocked_until, holds, bool(is_told_when))
+        rows[name] = Row(rates.decode(log), blocked_until, holds, bool(has_retry_after))
     return Buckets(rows)
 
 
@@ -178,7 +178,7 @@ def save(connection: Connection, buckets: Buckets) -> None:
                 "log": rates.encode(buckets.rows[name].log),
                 "blocked_until": buckets.rows[name].blocked_until,
                 "given": shared_limits.encode(buckets.rows[name].holders),
-                "is_told_when": buckets.rows[name].is_told_when,
+                "has_retry_after": buckets.rows[name].has_retry_after,
             }
             for name in sorted(buckets.changed)
         ],
@@ -191,7 +191,7 @@ def block(connection: Connection, blocked: Mapping[str, Blocked]) -> None:
     for name, wait in blocked.items():
         row = buckets.rows[name]
         if wait.until > row.blocked_until:
-            row.blocked_until, row.is_told_when = wait.until, wait.is_told_when
+            row.blocked_until, row.has_retry_after = wait.until, wait.has_retry_after
             buckets.changed.add(name)
     save(connection, buckets)
 
@@ -212,7 +212,7 @@ def rename(connection: Connection, before: str, after: str) -> None:
             row, gone = buckets.rows[new], buckets.rows[name]
             row.log = tuple(sorted((*row.log, *gone.log)))
             if gone.blocked_until > row.blocked_until:
-                row.blocked_until, row.is_told_when = gone.blocked_until, gone.is_told_when
+                row.blocked_until, row.has_retry_after = gone.blocked_until, gone.has_retry_after
             buckets.changed.add(new)
         save(connection, buckets)
         connection.execute(delete(rate_bucket).where(rate_bucket.c.name.in_(names)))

@@ -23,7 +23,7 @@ rate_bucket = Table(
     # The limits of each run in a worker, a JSON object; the lowest apply to all.
     Column("given", Text, nullable=False, server_default="{}"),
     # Whether the service named the time of `blocked_until`, and it is not our own wait after a refusal.
-    Column("is_told_when", Boolean, nullable=False, server_default="1"),
+    Column("has_retry_after", Boolean, nullable=False, server_default="1"),
 )
 
 quota = Table(

@@ -98,7 +98,7 @@ def test_an_attempt_that_is_given_back_uses_none(hold: Hold, sent: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("hold", "asked_s", "is_told", "held_s", "is_told_when"),
+    ("hold", "asked_s", "says_when", "held_s", "has_retry_after"),
     [
         (Hold.RATE, 0.0, True, 2.0, True),
         (Hold.RATE, 0.0, False, 2.0, False),
@@ -108,11 +108,11 @@ def test_an_attempt_that_is_given_back_uses_none(hold: Hold, sent: bool) -> None
     ],
 )
 def test_a_refusal_for_its_rate_holds_the_lane_and_so_does_a_wait_that_was_asked_for(
-    hold: Hold, asked_s: float, is_told: bool, held_s: float, is_told_when: bool
+    hold: Hold, asked_s: float, says_when: bool, held_s: float, has_retry_after: bool
 ) -> None:
-    feedback = settle(give_back(hold, asked_s=asked_s, is_told_when=is_told)).feedback
+    feedback = settle(give_back(hold, asked_s=asked_s, has_retry_after=says_when)).feedback
 
-    assert (feedback.held_s, feedback.is_told_when) == (held_s, is_told_when)
+    assert (feedback.held_s, feedback.has_retry_after) == (held_s, has_retry_after)
     assert feedback.asked_s == asked_s
 
 
@@ -143,7 +143,7 @@ def test_an_attempt_that_is_made_again_is_used_and_holds_its_lane_as_long_as_was
     feedback = found.feedback
     assert (found.event, found.outcome) == (Event.RETRY_LATER, outcome)
     assert (found.keeps_attempt, found.is_charged, found.is_sent) == (True, sent, sent)
-    assert (found.due_at, feedback.held_s, feedback.is_told_when) == (NOW + 2.0, 9.0, True)
+    assert (found.due_at, feedback.held_s, feedback.has_retry_after) == (NOW + 2.0, 9.0, True)
     shown = Signal.AWAY if is_away else Signal.FAILS
     assert feedback.signal is (Signal.WORKS if service_answers else shown)
     assert feedback.is_answer == (not is_away and outcome is AttemptOutcome.FAILED)
