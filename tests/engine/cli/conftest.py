@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from tests.launcher.processes import Launcher
+from tests.launcher.processes import Command, Launcher
 from tests.paths import ROOT
 from tests.patience import PATIENCE_S
 
@@ -51,6 +52,24 @@ def nightsweep(launcher: Launcher, tmp_path: Path, environment: Mapping[str, str
         )
 
     return call
+
+
+@contextmanager
+def launched_run(
+    launcher: Launcher, path: str, folder: Path, environment: Mapping[str, str]
+) -> Iterator[Command]:
+    """A `nightsweep run` whose requests are in flight, for tests of what is done meanwhile."""
+    run = launcher.start(
+        ["run", path, "--progress-every", "1"],
+        folder=folder,
+        environment=environment,
+        output=(folder / "run.stdout", folder / "run.stderr"),
+    )
+    try:
+        run.until(lambda: "1 running" in run.stderr, "a request was in flight")
+        yield run
+    finally:
+        run.kill()
 
 
 @pytest.fixture

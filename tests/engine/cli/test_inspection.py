@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.cli.conftest import MAIN, Nightsweep
-from tests.engine.cli.test_signals import running
+from tests.engine.cli.conftest import MAIN, Nightsweep, launched_run
+from tests.launcher.processes import Launcher
 from tests.patience import awaiting, wait_ended, with_stacks
 
 
@@ -78,9 +78,12 @@ def test_events_are_shown_and_followed_until_the_run_has_ended(ended: Nightsweep
 
 
 def test_ctrl_c_ends_following_events_and_not_the_run(
-    sweep: Callable[..., str], tmp_path: Path, environment: Mapping[str, str]
+    launcher: Launcher,
+    sweep: Callable[..., str],
+    tmp_path: Path,
+    environment: Mapping[str, str],
 ) -> None:
-    with running(sweep("slow"), tmp_path, environment) as run:
+    with launched_run(launcher, sweep("slow"), tmp_path, environment) as run:
         with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store, store:
             store.execute("INSERT INTO event (run_id, at, kind, message) VALUES (1, 0, 'x', 'y')")
         follow = subprocess.Popen(  # noqa: S603

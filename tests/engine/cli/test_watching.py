@@ -15,10 +15,10 @@ import pytest
 
 from engine.cli.progress import Lines, watch
 from engine.testing import ScriptedService
-from tests.engine.cli.conftest import MAIN, Nightsweep
-from tests.engine.cli.test_signals import running
+from tests.engine.cli.conftest import MAIN, Nightsweep, launched_run
 from tests.engine.scenes import good, opened
 from tests.engine.scenes import sweep as scripted_sweep
+from tests.launcher.processes import Command, Launcher
 from tests.patience import awaiting, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
@@ -26,11 +26,11 @@ Sweep = Callable[..., str]
 
 @pytest.fixture
 def run(
-    sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
-) -> Iterator[subprocess.Popen[str]]:
+    launcher: Launcher, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> Iterator[Command]:
     """A run that another process works on."""
-    with running(sweep("a", "slow"), tmp_path, environment) as process:
-        yield process
+    with launched_run(launcher, sweep("a", "slow"), tmp_path, environment) as command:
+        yield command
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def next_line(process: "subprocess.Popen[str]") -> str:
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_a_watched_run_is_printed_line_by_line_until_it_ends_however_it_does(
     ending: signal.Signals,
-    run: "subprocess.Popen[str]",
+    run: Command,
     nightsweep: Nightsweep,
     tmp_path: Path,
     environment: Mapping[str, str],
@@ -87,7 +87,7 @@ def test_a_watched_run_is_printed_line_by_line_until_it_ends_however_it_does(
 
 
 def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alone(
-    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
+    run: Command, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     ours, theirs = pty.openpty()
     with watching(tmp_path, {**environment, "TERM": "xterm"}, stdout=theirs) as watch:
@@ -110,7 +110,7 @@ def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alo
 
 
 def test_watching_writes_nothing_to_the_store_and_ends_when_its_output_is_closed(
-    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
+    run: Command, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     with watching(tmp_path, environment, "--json") as watch:
         looks = [json.loads(next_line(watch)), json.loads(next_line(watch))]
