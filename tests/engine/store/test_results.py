@@ -2,7 +2,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
-from sqlalchemy import Engine, event
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.money import Usage
@@ -23,21 +22,19 @@ from tests.engine.store.scenes import (
     submit,
     success,
 )
+from tests.statements import watched_statements
 
 
 @contextmanager
 def counting_statements(containing: str, statements: list[str]) -> Iterator[None]:
     """Add the statements that contain a text to a list."""
 
-    def add(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def add(statement: str, _values: object) -> None:
         if containing in statement:
             statements.append(statement)
 
-    event.listen(Engine, "before_cursor_execute", add)
-    try:
+    with watched_statements(add):
         yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", add)
 
 
 async def scene(store: Store) -> int:
