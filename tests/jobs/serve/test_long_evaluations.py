@@ -170,7 +170,7 @@ def test_a_shutdown_without_grace_ends_running_evaluations(tmp_path: Path) -> No
         key = make_key(read_config(file), "tester")
         with started(file) as running, asking(running.base_url, key, SINGLE, evaluation()) as got:
             assert held.reached.wait(PATIENCE_S)
-            running.process.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGHUP)
             until(lambda: bool(got), "the answer")
             held.let_go.set()
             code, _ = running.end()
