@@ -6,11 +6,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine.core.errors import StoreError
 from engine.core.states import State
 from engine.store import NewJob, Store, open_store
+from engine.store.lookups import ReplyLookups
+from engine.store.sqlite.database import SQLiteDatabase
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
     NOW,
@@ -56,6 +59,10 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
 async def test_a_database_that_is_damaged_while_it_is_read_is_a_named_error(
     path: Path, clock: FakeClock
 ) -> None:
@@ -66,6 +73,28 @@ async def test_a_database_that_is_damaged_while_it_is_read_is_a_named_error(
     with pytest.raises(StoreError, match="damaged"):
         async with open_store(path, clock) as store:
             await store.reader.totals(run.id)
+
+
+async def test_every_call_that_looks_for_its_reply_learns_that_the_database_cannot_be_read(
+    path: Path,
+) -> None:
+    overwrite(path)
+    database = SQLiteDatabase(path)
+    lookups = ReplyLookups(database)
+    errors = []
+
+    async def look_up(digest: bytes) -> None:
+        try:
+            await lookups.find(1, digest, service=None)
+        except StoreError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for digest in (b"a", b"b", b"c"):
+            tasks.start_soon(look_up, digest)
+    await database.close()
+
+    assert len(errors) == 3
 
 
 async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
