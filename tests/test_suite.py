@@ -79,31 +79,20 @@ def test_the_long_files_that_are_started_first_are_there() -> None:
     assert [path for path in PATHS if not (ROOT / path).is_file()] == []
 
 
-def test_a_test_that_hangs_fails_and_the_others_are_run(suite: Path) -> None:
-    write(suite, HANGING, GOOD)
-
-    ended = run(suite, "pytest", "-n", "1", "-o", "timeout=3")
-
-    assert ended.returncode == 1
-    assert "1 failed, 1 passed" in ended.stdout
-    assert "test_hanging - Failed: Timeout" in ended.stdout
-
-
-@pytest.mark.parametrize(
-    ("test", "name"), [(BLOCKED, "test_blocked"), (UNSTOPPABLE, "test_unstoppable")]
-)
-def test_a_test_that_cannot_be_stopped_ends_with_its_stacks_and_the_others_are_run(
-    suite: Path, test: str, name: str
+def test_a_test_that_hangs_fails_or_ends_with_its_stacks_and_the_others_are_run(
+    suite: Path,
 ) -> None:
-    write(suite, test, GOOD)
+    write(suite, HANGING, BLOCKED, UNSTOPPABLE, GOOD)
 
     ended = run(suite, "pytest", "-n", "1", "-o", "timeout=3", "-o", "faulthandler_timeout=6")
 
     assert ended.returncode == 1
-    assert "1 passed" in ended.stdout
-    assert f"crashed while running 'tests/test_few.py::{name}'" in ended.stdout
-    assert "Timeout (0:00:06)!" in ended.stderr
-    assert "pytest_runtest_protocol" in ended.stderr
+    assert " 1 passed" in ended.stdout
+    assert "test_hanging - Failed: Timeout" in ended.stdout
+    for name in ("test_blocked", "test_unstoppable"):
+        assert f"crashed while running 'tests/test_few.py::{name}'" in ended.stdout
+    assert ended.stderr.count("Timeout (0:00:06)!") == 2
+    assert ended.stderr.count("pytest_runtest_protocol") >= 2
 
 
 def test_a_thread_that_is_left_behind_does_not_keep_the_process(suite: Path) -> None:
