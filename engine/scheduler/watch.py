@@ -85,7 +85,7 @@ class Watch:
                 logger.warning("cannot look at the store: %s", error)
 
     async def _look(self, watched: Watched, seen: RunFingerprint | None) -> RunFingerprint | None:
-        run = await self._store.reader.fingerprint(self._run.run_id)
+        run, others = await self._store.reader.observe(self._run.run_id)
         if run is None or run.state is RunState.DELETING:
             watched.stop(StopReason.CANCELLED, "deleted")
             return run
@@ -93,7 +93,6 @@ class Watch:
             watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` continues it")
         elif run.state is RunState.CANCELLED:
             watched.stop(StopReason.CANCELLED, "cancelled")
-        others = await self._store.reader.find_other_workers()
         if others:
             await self.reclaim()
         beats = (

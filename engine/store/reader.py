@@ -111,15 +111,19 @@ class StoreReader:
         """All runs, the last used first, each with the number of its jobs by state."""
         return await self._database.ask(results.find_runs)
 
-    async def fingerprint(self, run_id: int) -> RunFingerprint | None:
-        """The fingerprint of a run, which differs once a process has changed the run or begun to work on the store.
+    async def observe(self, run_id: int) -> tuple[RunFingerprint | None, list[tuple[str, float]]]:
+        """The fingerprint of a run, and the other workers that may be alive, as in `find_other_workers`.
 
-        It is cheap enough to be read every second. None once the run is deleted.
+        The fingerprint differs once a process has changed the run or begun to work on the store; it is None once
+        the run is deleted. Both are cheap enough to be read every second.
         """
-        found = await self._database.ask(
-            lambda connection: _FINGERPRINT.rows(connection, run_id=run_id)
-        )
-        return _to_fingerprint(found[0]) if found else None
+
+        def ask(connection: Connection) -> tuple[RunFingerprint | None, list[tuple[str, float]]]:
+            found = _FINGERPRINT.rows(connection, run_id=run_id)
+            others = _find_other_workers(connection, self.worker_id)
+            return (_to_fingerprint(found[0]) if found else None), others
+
+        return await self._database.ask(ask)
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
         """The documents with these digests, by digest; missing ones are left out."""
@@ -432,10 +436,9 @@ class StoreReader:
 
         A worker that was declared dead and came back is included while it holds jobs.
         """
-        rows = await self._database.ask(
-            lambda connection: _OTHER_WORKERS.rows(connection, own=self.worker_id)
+        return await self._database.ask(
+            lambda connection: _find_other_workers(connection, self.worker_id)
         )
-        return [(row.id, row.heartbeat_at) for row in rows]
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat in seconds since the epoch)."""
@@ -454,6 +457,10 @@ class StoreReader:
         )
         rows = await self._database.ask(lambda connection: connection.execute(query).all())
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+
+
+def _find_other_workers(connection: Connection, own: str) -> list[tuple[str, float]]:
+    return [(row.id, row.heartbeat_at) for row in _OTHER_WORKERS.rows(connection, own=own)]
 
 
 def _to_fingerprint(row: Any) -> RunFingerprint:

@@ -188,7 +188,7 @@ async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClo
 
 async def test_other_processes_see_the_state_of_a_run(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
-    before = await store.reader.fingerprint(run.id)
+    before, _ = await store.reader.observe(run.id)
 
     async with scratch.open(FakeClock(NOW + 60)) as other:
         await other.runs.set_state(
@@ -196,7 +196,7 @@ async def test_other_processes_see_the_state_of_a_run(store: Store, scratch: Scr
         )
         await other.runs.set_state(run.id, RunState.ACTIVE, unless=(RunState.PAUSED,))
 
-    after = await store.reader.fingerprint(run.id)
+    after, _ = await store.reader.observe(run.id)
     found = await store.reader.find_run("run")
     assert found is not None
     assert before is not None

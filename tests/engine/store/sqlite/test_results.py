@@ -132,10 +132,9 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     await store.reader.queues(run_id)
     await store.reader.count_peers(run_id)
     await store.reader.has_open_jobs(run_id)
-    await store.reader.find_other_workers()
     await store.reader.totals(run_id)
     await store.worker.reclaim_from_dead(attempts=6)
-    await store.reader.fingerprint(run_id)
+    await store.reader.observe(run_id)
 
     found = plans()
     assert not [line for line in found if line.startswith(("SCAN job", "SCAN attempt"))], found

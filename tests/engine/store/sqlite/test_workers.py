@@ -96,8 +96,7 @@ async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: 
     async with open_store(path, SystemClock()) as store:
         run = await submit(store, new_job("one"))
         questions = (
-            lambda: store.reader.fingerprint(run.id),
-            store.reader.find_other_workers,
+            lambda: store.reader.observe(run.id),
             lambda: store.reader.find_workers_on(run.id),
             lambda: store.reader.count_peers(run.id),
         )
