@@ -113,44 +113,54 @@ def blocks(axes: Sequence[MatrixAxis], included: Iterable[Block]) -> list[list[S
     ]
 
 
-def combinations(
-    axes: Sequence[MatrixAxis],
-    *,
-    folded_field: str | None,
-    excluded: Sequence[Block],
-    included: Sequence[Block],
-    with_keys: bool,
-    changed: Changed | None = None,
-) -> Iterator[Combination]:
-    """Yield each combination with at least one cell once, in the first block that covers it.
+class Combinations:
+    """The combinations of a matrix, which may be gone through any number of times.
 
-    Without `with_keys`, `fragments` and `documents` are empty. With `changed`, only combinations
-    with at least one of these values are yielded.
+    Without `with_keys`, their `fragments` and `documents` are empty.
     """
-    covering = blocks(axes, included)
-    columns = [_column(axis, excluded, included, with_keys=with_keys) for axis in axes]
-    fields = [axis.field for axis in axes]
-    cells: _Cells = _whole
-    if folded_field in fields:
-        at = fields.index(folded_field)
-        cells = _folding(columns[at], axes[at].own)
-        columns[at] = _FOLDED
-        for places in covering:
-            places[at] = range(1) if places[at] else ()
-    orders, above = _orders(axes, covering, folded_field)
-    large = [at for at, axis in enumerate(axes) if axis.is_large] if with_keys else []
-    parts = (
-        (number, part)
-        for number, whole in enumerate(covering)
-        for part in ([whole] if changed is None else _with_one_of(fields, whole, changed))
-    )
-    for number, places in parts:
-        earlier = (1 << number) - 1
+
+    def __init__(
+        self,
+        axes: Sequence[MatrixAxis],
+        *,
+        folded_field: str | None,
+        excluded: Sequence[Block],
+        included: Sequence[Block],
+        with_keys: bool,
+    ) -> None:
+        self._excluded, self._included, self._with_keys = excluded, included, with_keys
+        self._fields = [axis.field for axis in axes]
+        self._covering = blocks(axes, included)
+        self._columns = [_column(axis, excluded, included, with_keys=with_keys) for axis in axes]
+        self._cells: _Cells = _whole
+        if folded_field in self._fields:
+            at = self._fields.index(folded_field)
+            self._cells = _folding(self._columns[at], axes[at].own)
+            self._columns[at] = _FOLDED
+            for places in self._covering:
+                places[at] = range(1) if places[at] else ()
+        self._orders, self._above = _orders(axes, self._covering, folded_field)
+        self._large = [at for at, axis in enumerate(axes) if axis.is_large] if with_keys else []
+
+    def find(self, changed: Changed | None = None) -> Iterator[Combination]:
+        """Yield each combination with at least one cell once, in the first block that covers it.
+
+        With `changed`, only combinations with at least one of these values are yielded.
+        """
+        for number, whole in enumerate(self._covering):
+            parts = [whole] if changed is None else _with_one_of(self._fields, whole, changed)
+            for places in parts:
+                yield from self._in_block(number, places)
+
+    def _in_block(self, number: int, places: Sequence[Sequence[int]]) -> Iterator[Combination]:
+        fields, columns, cells = self._fields, self._columns, self._cells
+        with_keys, excluded, included = self._with_keys, self._excluded, self._included
+        earlier, above = (1 << number) - 1, number << self._above
         for labels, order, fragments, documents, exclusions, covers in zip(
             _points([column.labels for column in columns], places),
-            map(sum, _points(orders, places)) if with_keys else repeat(0),
+            map(sum, _points(self._orders, places)) if with_keys else repeat(0),
             _fragments(fields, columns, places) if with_keys else repeat(b""),
-            _documents(fields, columns, places, large) if large else repeat({}),
+            _documents(fields, columns, places, self._large) if self._large else repeat({}),
             _masks([column.excluded for column in columns], places) if excluded else repeat(0),
             _masks([column.covered for column in columns], places) if included else repeat(1),
             strict=False,  # repeat() is infinite
@@ -160,7 +170,7 @@ def combinations(
             found, thresholds = cells(exclusions, covers)
             if found:
                 yield Combination(
-                    (number << above) + order,
+                    above + order,
                     dict(zip(fields, labels, strict=True)),
                     fragments,
                     documents,

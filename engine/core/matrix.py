@@ -13,9 +13,9 @@ from engine.core.combinations import (
     Block,
     Changed,
     Combination,
+    Combinations,
     MatrixAxis,
     blocks,
-    combinations,
 )
 from engine.core.money import CallSize
 from engine.core.quota import Cost
@@ -118,7 +118,7 @@ class Matrix:
 
     def is_empty(self) -> bool:
         """Whether no cell is left."""
-        return next(self._combinations(with_keys=False), None) is None
+        return next(self._combinations(with_keys=False).find(), None) is None
 
     def documents(self) -> dict[str, Any]:
         """The contents of prompts and documents by digest."""
@@ -190,10 +190,11 @@ class Matrix:
         """
         job_start = sha256(canonical(["job", identity])).digest()
         family_start = sha256(canonical(["family", identity])).digest()
+        combinations = self._combinations(with_keys=True)
         for number in range(1, self.repeats + 1):
             suffix = number.to_bytes(4, "big")
             only = changed if number <= repeats else None
-            for combination in self._combinations(with_keys=True, changed=only):
+            for combination in combinations.find(only):
                 family_base = family_start + combination.fragments
                 job_base = job_start + combination.fragments
                 for labels, fragment, cells, place in _jobs(
@@ -220,7 +221,7 @@ class Matrix:
         `costs` are the costs of earlier answers by cost class, for kinds that cannot tell theirs.
         """
         repeats = self.repeats
-        for combination in self._combinations(with_keys=False):
+        for combination in self._combinations(with_keys=False).find():
             for labels, _, cells, _ in _jobs(combination, self.folded_field, rules, fold):
                 count = len(cells) or 1
                 yield _count(rules, labels, cells=count, repeats=repeats, costs=costs)
@@ -239,7 +240,7 @@ class Matrix:
             for axis in self.axes
             if axis.is_large
         }
-        for combination in self._combinations(with_keys=False):
+        for combination in self._combinations(with_keys=False).find():
             for labels, _, _, _ in _jobs(combination, self.folded_field, rules, fold):
                 texts = {field: values[labels[field]] for field, values in contents.items()}
                 sizes = rules.call_sizes({**labels, **texts})
@@ -248,16 +249,13 @@ class Matrix:
                 for _ in range(self.repeats):
                     yield from sizes
 
-    def _combinations(
-        self, *, with_keys: bool, changed: Changed | None = None
-    ) -> Iterator[Combination]:
-        return combinations(
+    def _combinations(self, *, with_keys: bool) -> Combinations:
+        return Combinations(
             self.axes,
             folded_field=self.folded_field,
             excluded=self.excluded,
             included=self.included,
             with_keys=with_keys,
-            changed=changed,
         )
 
 
