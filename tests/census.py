@@ -95,12 +95,17 @@ def figures(root: Path) -> Figures:
         trees = [ast.parse(path.read_text()) for path in modules(root / package)]
         names = [name for tree in trees for name in function_names(tree)]
         participles = sum(map(is_participle, names))
-        words = [len(text.split()) for tree in trees for text in public_docstrings(tree)]
+        documented = [node for tree in trees for node in publicly_documented(tree)]
+        words = [len(docstring(node).split()) for node in documented]
+        with_parameters = [
+            len(docstring(node).split()) for node in documented if has_parameters(node)
+        ]
         found[f"{package}: functions"] = str(len(names))
         found[f"{package}: functions named by a participle"] = (
             f"{participles} ({participles / len(names):.1%})"
         )
         found[f"{package}: median words of a public docstring"] = f"{median(words):g}"
+        found[f"{package}: the same of functions with parameters"] = f"{median(with_parameters):g}"
     found["jobs: imports past engine.kinds"] = str(
         sum(len(set(imports_past_kinds(path))) for path in modules(root / "jobs"))
     )
@@ -134,13 +139,24 @@ def is_participle(name: str) -> bool:
     return first in _IRREGULAR or (first.endswith("ed") and first not in _NO_PARTICIPLES)
 
 
-def public_docstrings(tree: ast.Module) -> Iterator[str]:
-    """The docstrings of public functions, classes and methods."""
+def publicly_documented(tree: ast.Module) -> Iterator[_Documented]:
+    """The public functions, classes and methods that have a docstring."""
     for node in ast.walk(tree):
-        if isinstance(node, _Documented) and not node.name.startswith("_"):
-            text = ast.get_docstring(node)
-            if text:
-                yield text
+        if isinstance(node, _Documented) and not node.name.startswith("_") and docstring(node):
+            yield node
+
+
+def docstring(node: _Documented) -> str:
+    """The docstring of a function or class; empty without one."""
+    return ast.get_docstring(node) or ""
+
+
+def has_parameters(node: _Documented) -> bool:
+    """Whether it is a function or method that takes something beside `self` or `cls`."""
+    if isinstance(node, ast.ClassDef):
+        return False
+    names = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    return bool(names - {"self", "cls"})
 
 
 def imports_past_kinds(path: Path) -> Iterator[str]:
