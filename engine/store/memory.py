@@ -122,7 +122,7 @@ class MemoryDatabase:
         self._is_interrupted = False
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction; its value, after COMMIT. The writer's lock has let other tasks run before."""
+        """Run `work` in a transaction; its value, after COMMIT. Other tasks run while the writer waits for changes."""
         self.check_writable()
         with self._memory.transaction(is_broken_off=self._is_interrupted) as connection:
             return work(connection)

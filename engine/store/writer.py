@@ -2,15 +2,16 @@
 
 Callers return only after COMMIT. Commits are paced: under load, each commit carries all changes that arrived since
 the last one, while a single change is committed at once. If a commit fails because the disk is full or another
-process has locked the store, it is retried until it succeeds. Meanwhile the bounded stream blocks all writers, and
-uncommitted answers and replies are written to a side file. Commits are retried without limit only while a run is
-executed; other changes, and those of a process that is ending, fail after PATIENCE_S, except answers and replies
-that are safe in the side file.
+process has locked the store, it is retried until it succeeds. Meanwhile all callers wait, and uncommitted answers
+and replies are written to a side file. Commits are retried without limit only while a run is executed; other
+changes, and those of a process that is ending, fail after PATIENCE_S, except answers and replies that are safe in
+the side file.
 
 The first transaction also registers this worker, so a process that only reads writes nothing.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -82,12 +83,14 @@ class Writer:
         """Whether this worker's row was committed."""
         self._clock = clock
         self._spill = spill
-        self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](
-            _MAX_CHANGES_PER_COMMIT
-        )
+        self._waiting: deque[Change[Any]] = deque()
+        """Changes that no commit has taken up, in the order in which they came."""
+        self._has_come = anyio.Event()
+        """Set by a change that comes, and by the end."""
+        self._is_closed = False
         self._pace = AsyncLimiter(1, commit_interval_s) if commit_interval_s else nullcontext()
         self._thread = anyio.CapacityLimiter(1)
-        self.turn = anyio.Lock()
+        self.turn = anyio.Lock(fast_acquire=True)
         """Held during each transaction."""
         self._owed: list[Change[Any]] = []
         self.troubled_since = inf
@@ -105,13 +108,23 @@ class Writer:
         """
         with anyio.CancelScope(shield=True):
             task_status.started()
-            async with self._receive:
-                async for first in self._receive:
-                    await self._handle([first])
+            try:
+                while await self._has_changes():
+                    await self._handle()
+            finally:
+                self._is_closed = True
             if self._spill.is_open:
                 await to_thread.run_sync(self._spill.close, limiter=self._thread)
 
-    async def _handle(self, batch: list[Change[Any]]) -> None:
+    async def _has_changes(self) -> bool:
+        """Wait for a change; returns False at the end, once all changes are taken up."""
+        while not (self._waiting or self._is_closed):
+            self._has_come = anyio.Event()
+            await self._has_come.wait()
+        return bool(self._waiting)
+
+    async def _handle(self) -> None:
+        batch: list[Change[Any]] = []
         try:
             async with self._pace:
                 self._collect(batch)
@@ -125,9 +138,7 @@ class Writer:
                     piggyback.deliver(change.value)
         except BaseException as error:
             # A bug: every waiting caller must get the error.
-            while self._collect(batch):
-                pass
-            for change in batch:
+            for change in (*batch, *self._waiting):
                 if not change.done.is_set():
                     change.finish(error)
             raise
@@ -139,7 +150,8 @@ class Writer:
 
     def close(self) -> None:
         """Accept no more changes; accepted ones are still committed."""
-        self._send.close()
+        self._is_closed = True
+        self._has_come.set()
 
     @contextmanager
     def retrying_commits(self) -> Iterator[Callable[[], None]]:
@@ -195,16 +207,12 @@ class Writer:
         return await self._submit(Change[bool](reply))
 
     async def _submit(self, change: Change[T]) -> T:
+        if self._is_closed:
+            raise StoreError(f"{self._database.path}: the store is closed")
+        self._waiting.append(change)
+        self._has_come.set()
         try:
-            try:
-                self._send.send_nowait(change)
-            except anyio.WouldBlock:
-                # A change that was handed over will be made, so its caller must wait for the result.
-                with anyio.CancelScope(shield=True):
-                    await self._send.send(change)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise StoreError(f"{self._database.path}: the store is closed") from None
-        try:
+            # A change that was handed over will be made, so its caller must wait for the result.
             await change.done.wait()
         except anyio.get_cancelled_exc_class():
             change.patience_s = PATIENCE_S
@@ -216,15 +224,10 @@ class Writer:
             raise change.error
         return change.value  # type: ignore[return-value]  # set before `done`
 
-    def _collect(self, batch: list[Change[Any]]) -> int:
-        """Add waiting changes to a batch, up to a limit; returns how many."""
-        room = range(_MAX_CHANGES_PER_COMMIT)
-        for count in room:
-            try:
-                batch.append(self._receive.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return count
-        return len(room)
+    def _collect(self, batch: list[Change[Any]]) -> None:
+        """Add waiting changes to a batch, up to a limit."""
+        count = min(len(self._waiting), _MAX_CHANGES_PER_COMMIT)
+        batch.extend(self._waiting.popleft() for _ in range(count))
 
     def _take_along(self, batch: list[Change[Any]]) -> list[tuple[Piggyback[Any], Change[Any]]]:
         if not any(isinstance(change.work, Outcome) for change in batch):
