@@ -10,7 +10,12 @@ _MOST_THRESHOLDS = 5
 
 
 def counts_lines(counts: RowCounts, status: Status) -> list[str]:
-    """The counts of a run's rows for people: cells, failed tests, unanswered questions."""
+    """The counts of a run's rows for people: cells, failed tests, unanswered questions.
+
+    Failed tests are counted by threshold, the lowest first, with the thresholds in the middle left out if
+    there are many; unanswered questions at the threshold of `status` only. Without tests, or without
+    unanswered questions, their line is left out. Changes that were accepted during the run come last.
+    """
     lines = [f"{plain(status.run)}: {', '.join(_cells(counts, status))}"]
     if tests := _tests(counts):
         by = f" ({judge_words(status.judge)})" if status.judge else ""

@@ -55,7 +55,10 @@ def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def row_json(row: Row, values: Iterable[str] = ()) -> str:
-    """Convert a row to one line of JSON in ASCII; raises ValueError for a NaN or an infinity, which JSON lacks."""
+    """Convert a row to one line of JSON in ASCII: the object of `row_document`, without a line break.
+
+    Raises ValueError for a NaN or an infinity, which JSON lacks.
+    """
     return _ENCODER.encode(row_document(row, values))
 
 

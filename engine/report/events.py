@@ -38,12 +38,19 @@ EVENT_WORDS: Mapping[EventKind, str] = {
 
 
 def event_words(kind: str) -> str:
-    """The words for a kind of event; a job kind's own kinds are shown unchanged."""
+    """The words for a kind of event.
+
+    A kind that is not one of EventKind, such as a job kind's own, is returned unchanged.
+    """
     return EVENT_WORDS[EventKind(kind)] if kind in EVENT_WORDS else kind
 
 
 def event_line(event: Event) -> str:
-    """An event on one line: its time, kind, lane and message."""
+    """An event on one line: its time, kind, lane and message.
+
+    The time is local, to the second and with its zone; the lane is left out if the event has none. Control
+    characters are removed from what services and models wrote.
+    """
     lane = f" [{plain(event.lane)}]" if event.lane else ""
     when = moment_to_the_second(event.at)
     return f"{when}  {plain(event_words(event.kind))}{lane}: {plain(event.message)}"

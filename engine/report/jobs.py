@@ -20,7 +20,11 @@ _DEPTH_MAX = 200
 
 
 def job_lines(job: JobInfo) -> list[str]:
-    """A job in a list: its number, state and labels, then its attempts and errors."""
+    """A job in a list: its number, state and labels, then what is known of its attempts, then its error.
+
+    One to four lines, those after the first indented; what a service wrote is cut to _LONGEST characters
+    and has no control characters.
+    """
     lines = [f"{job.id}  {job.state}  {_labels(job)}"]
     parts = [f"{quantity(job.attempts, 'attempt')}"] if job.attempts else []
     if job.outcome is not None and job.outcome.value != job.state.value:
@@ -39,7 +43,11 @@ def job_lines(job: JobInfo) -> list[str]:
 
 
 def detail_lines(details: JobDetails) -> Iterator[str]:
-    """All that is known of a job; texts of models and services keep their line breaks."""
+    """All that is known of a job, line by line: parameters, attempts with their errors, answer, unread replies.
+
+    Answers that are JSON are shown as indented lines, and lists of messages as conversations. Nothing is
+    cut; texts of models and services keep their line breaks but no other control characters.
+    """
     job = details.job
     yield f"job {job.id} of {plain(details.run)}: {job.state}"
     yield f"key {job.key}"
@@ -68,7 +76,11 @@ def detail_lines(details: JobDetails) -> Iterator[str]:
 
 
 def details_document(details: JobDetails) -> dict[str, Any]:
-    """A job for JSON; its answer is JSON if it can be parsed, else text, else base64."""
+    """A job for JSON: `run`, `job`, `documents`, `attempts`, `result`, `answer` and `unread`.
+
+    An answer, or an unread reply's `content`, is JSON if it can be parsed, else text, else `{"base64":
+    ...}`; it is None if there is none. Times are in epoch seconds.
+    """
     found: dict[str, Any] = document(
         {
             "run": details.run,

@@ -7,7 +7,11 @@ from engine.core.terminal import plain
 
 
 def amounts(cost: Mapping[str, float]) -> str:
-    """Costs by currency, in alphabetical order, such as `1.24 USD`; amounts below 0.1 have four decimals."""
+    """Costs by currency, in alphabetical order of the currencies, such as `3.10 EUR and 1.24 USD`.
+
+    Amounts below 0.1 have four decimals, others two, and one below 0.0001 is `less than 0.0001`. Empty if
+    there are none.
+    """
     return " and ".join(f"{_amount(amount)} {plain(name)}" for name, amount in sorted(cost.items()))
 
 
@@ -18,7 +22,10 @@ def _amount(amount: float) -> str:
 
 
 def spending_lines(spending: Iterable[Spending]) -> list[str]:
-    """The usage and cost of a run so far, in all and by model; empty if unknown."""
+    """The usage and cost of a run so far, in all and, if there are several, by model in the order given.
+
+    Models of which neither tokens nor a cost is known are left out; empty if none is left.
+    """
     known = [one for one in spending if one.input_tokens is not None or one.cost is not None]
     lines = spent_lines(known)
     if len(known) > 1:
@@ -27,13 +34,18 @@ def spending_lines(spending: Iterable[Spending]) -> list[str]:
 
 
 def spent_lines(spending: Iterable[Spending]) -> list[str]:
-    """The usage and cost of a run so far on one line, over all models."""
+    """The usage and cost of a run so far on one line, over all models; empty if neither is known of any of them."""
     known = [one for one in spending if one.input_tokens is not None or one.cost is not None]
     return [f"spent: {_parts(known)}"] if known else []
 
 
 def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
-    """The expected cost of a sweep, and what the estimate is based on; empty without estimates."""
+    """The expected cost of a sweep, and what the estimate is based on; empty without estimates.
+
+    At most three lines: what the calls cost at most by their prices, about what they cost by earlier calls,
+    and the models of which neither is known. The first two are added up over their models, not over each
+    other.
+    """
     lines = []
     for learnt, words in ((False, "at most {}"), (True, "about {}, based on earlier calls")):
         known = [one for one in estimates if one.cost is not None and one.learnt is learnt]

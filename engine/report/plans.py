@@ -11,7 +11,11 @@ _MOST_LANES = 20
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """The cells, jobs, requests, quota, cost and time of a sweep."""
+    """The cells, jobs, requests, quota, cost and time of a sweep, then its lanes, those with most jobs first.
+
+    What the store already has is taken into account if the plan knows it. At most _MOST_LANES lanes are
+    named and the rest counted; last comes what is not known.
+    """
     saved = plan.jobs_unfolded - plan.jobs
     lines = [
         f"sweep      {plain(plan.sweep)}",

@@ -7,7 +7,11 @@ from engine.report.times import moment
 
 
 def reuse_lines(status: Status) -> list[str]:
-    """What was not sent because the store already has it, and outdated answers that were kept."""
+    """What was not sent because the store already has it, and outdated answers that were kept.
+
+    With a session of this process, the answers and replies that were there before it; without one, only the
+    answers taken from other runs. Empty if there is nothing of either.
+    """
     parts = [reuse_words(one) for one in status.reused]
     session = status.session
     lines = []
@@ -34,7 +38,10 @@ def reuse_lines(status: Status) -> list[str]:
 
 
 def reuse_words(one: ReusedAnswers) -> str:
-    """The answers reused from one run: the number of cells, the run, and when they were answered."""
+    """The answers reused from one run: the number of cells, the run, and when they were answered.
+
+    The time is local; a run that was deleted has no name any more.
+    """
     whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
     cells = quantity(one.cells, "cell")
     return f"{cells} reused from {whose} (answered {moment(one.answered_at)})"

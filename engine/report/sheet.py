@@ -68,5 +68,8 @@ async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def text_to(stream: BinaryIO, encoding: str = "utf-8") -> codecs.StreamWriter:
-    """Wrap a stream of bytes as one of text; it buffers nothing and need not be closed."""
+    """Wrap a stream of bytes as one of text; it buffers nothing and need not be closed.
+
+    Characters that the encoding lacks are written as `?`. Raises LookupError for an unknown encoding.
+    """
     return codecs.getwriter(encoding)(stream, "replace")

@@ -11,7 +11,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def duration(seconds: float) -> str:
-    """A duration in seconds as text: `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """A duration in seconds as text: `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`.
+
+    Rounded to seconds below 2 minutes, to minutes below 2 days and to hours above.
+    """
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
@@ -33,7 +36,7 @@ def moment(time: float, zone: str | None = None) -> str:
 
 
 def moment_to_the_second(time: float) -> str:
-    """A local date and time with seconds and zone: `2026-11-29 22:00:05 CET`."""
+    """A local date and time with seconds and zone, from seconds since the epoch: `2026-11-29 22:00:05 CET`."""
     return f"{_to_local(time, None):%Y-%m-%d %H:%M:%S} {_zone_name(time, None)}"
 
 
@@ -54,7 +57,10 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def time_of_day(time: float, *, now: float, zone: str | None = None) -> str:
-    """A local time and its zone, such as `07:42 CET`, with the date unless it is that of `now`."""
+    """A local time and its zone, such as `07:42 CET`, with the date unless it is that of `now`.
+
+    Both times are in seconds since the epoch. An IANA `zone` replaces the local one, and is then named.
+    """
     if _to_local(time, zone).date() != _to_local(now, zone).date():
         return moment(time, zone)
     return f"{_to_local(time, zone):%H:%M} {_zone_name(time, zone)}"

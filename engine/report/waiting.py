@@ -55,7 +55,11 @@ _WORDS = {
 
 
 def jobs_line(status: Status) -> str:
-    """The number of jobs in flight, queued and ended; empty if all are held."""
+    """The number of jobs in flight, queued and ended; counts of 0 are left out.
+
+    Jobs that wait for something other than their turn are not counted here (`held_lines` has them); empty
+    if there are no others.
+    """
     waiting = [] if status.unattended else _list_queued(status)
     explained = sum(one.jobs for one in status.waiting if not status.unattended)
     counts = {
@@ -206,5 +210,5 @@ def _again(until: float | None, now: float) -> str:
 
 
 def not_sent(status: Status) -> int:
-    """The number of jobs that are neither in flight nor ended."""
+    """The number of jobs that are neither in flight nor ended: queued for the first time, or to be tried again."""
     return status.jobs.get("pending", 0) + status.jobs.get("waiting", 0)

@@ -23,7 +23,11 @@ _AT = {
 
 
 def status_lines(status: Status) -> list[str]:
-    """The status of a run: its counts first, then what keeps it from going on."""
+    """The status of a run: its counts first, then what keeps it from going on.
+
+    Lines about what is not known, or does not happen in this run, are left out. Times are local, and
+    control characters are removed from texts of services.
+    """
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
     lines += [cells_line(status), *_optional_line(jobs_line(status))]
@@ -42,7 +46,7 @@ def status_lines(status: Status) -> list[str]:
 
 
 def trouble_lines(status: Status) -> list[str]:
-    """Since when and why nothing can be saved; empty if all is well."""
+    """Since when and why nothing can be saved, such as a full disk: one line, or none if all is well."""
     if status.trouble_since is None:
         return []
     since = time_of_day(status.trouble_since, now=status.at)
@@ -54,12 +58,16 @@ def _state(state: RunState, reason: StopReason | None) -> str:
 
 
 def cells_line(status: Status) -> str:
-    """Answered cells of all cells, and how many failed, were cancelled or have no answer."""
+    """Answered cells of all cells, and how many failed, were cancelled or have no answer, on one line."""
     return ", ".join(coverage_parts(status.coverage, status))
 
 
 def coverage_parts(coverage: Coverage, status: Status) -> list[str]:
-    """The cells of a run by what is known of them."""
+    """The cells of a run by what is known of them, as parts of a line.
+
+    First the answered ones of all, then, if there are any, those that failed, were cancelled, and are `to
+    go`, or `missing` once the run is over.
+    """
     more = "+ (more are being added)" if status.expanding else ""
     parts = [f"{coverage.answered:,} of {coverage.cells:,}{more} cells answered"]
     if coverage.failed:
@@ -72,7 +80,11 @@ def coverage_parts(coverage: Coverage, status: Status) -> list[str]:
 
 
 def requests_line(status: Status) -> str:
-    """The requests of the last minute and their limit; empty if jobs send none."""
+    """The requests of the last minute and their limit per minute; empty if jobs send none.
+
+    If another process keeps the key or a model to a lower rate, that is said in place of the sweep's own
+    limit.
+    """
     if status.requests_per_min is None:
         return ""
     has_limit = status.rate_per_min is not None and not status.is_rate_of_others
@@ -84,7 +96,7 @@ def requests_line(status: Status) -> str:
 
 
 def questions_line(status: Status) -> str:
-    """Answered questions of all questions; empty if the number is unknown."""
+    """Answered questions of all questions in the run's jobs; empty if either number is unknown."""
     if not status.questions or status.questions_answered is None:
         return ""
     return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
@@ -96,7 +108,10 @@ def tests_line(status: Status) -> str:
 
 
 def test_counts_line(status: Status) -> str:
-    """The tests that passed and failed so far and their threshold, without the judge."""
+    """The tests that passed and failed so far and their threshold, without the judge.
+
+    Unanswered questions, which are neither, follow with their reasons if there are any.
+    """
     tests = (
         f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
         f"{at_threshold(status.threshold)}"
@@ -110,12 +125,12 @@ def test_counts_line(status: Status) -> str:
 
 
 def at_threshold(threshold: float | None) -> str:
-    """The threshold of counted tests; empty if the evaluation has none."""
+    """The threshold of counted tests, beginning with a space; empty if the evaluation has none."""
     return "" if threshold is None else f" at threshold {threshold:g}"
 
 
 def accepted_lines(status: Status) -> list[str]:
-    """The changes that were accepted during the run, after which its answers have several identities."""
+    """The changes that were accepted during the run, after which its answers have several identities; usually none."""
     return [plain(message) for message in status.accepted]
 
 
@@ -129,7 +144,10 @@ def judge_words(judge: str) -> str:
 
 
 def quota_words(quota: QuotaStatus) -> str:
-    """One quota: how much of it is used, and how much is reserved for requests in flight."""
+    """One quota: how much of it is used, how much is reserved for requests in flight, its period and its name.
+
+    The period is a calendar month in UTC, and left out if the quota is for the whole run.
+    """
     reserved = f" ({quota.reserved:,} reserved)" if quota.reserved else ""
     # The numbers come first, so that a narrow terminal cuts off the name.
     period = "" if quota.period == "run" else f" in {plain(quota.period)}"
@@ -137,7 +155,10 @@ def quota_words(quota: QuotaStatus) -> str:
 
 
 def left_line(status: Status) -> str:
-    """The time left and the limit that decides it; empty if unknown, or if no process works on the run."""
+    """The time left, when that is over, and the limit that decides it.
+
+    Empty if the time is unknown, if no process works on the run, or if the run is not active.
+    """
     if not status.seconds_left or status.unattended or status.state is not RunState.ACTIVE:
         return ""
     done = time_of_day(status.at + status.seconds_left, now=status.at)
@@ -151,7 +172,7 @@ def _at_limit(binding: str) -> str:
 
 
 def stop_lines(status: Status) -> list[str]:
-    """Why a run stopped, and when it can go on."""
+    """Why a run stopped, and from when on it can continue; empty for a run that goes on or ended by itself."""
     lines = [plain(status.message)] if status.message else []
     if status.resume_at is not None:
         lines.append(f"it can go on from {moment(status.resume_at)}")
@@ -159,7 +180,11 @@ def stop_lines(status: Status) -> list[str]:
 
 
 def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
-    """Why jobs failed, the most frequent cause first, each cut to `longest` characters."""
+    """Why jobs failed, the most frequent cause first, with the number of jobs; empty if none failed.
+
+    At most MOST_CAUSES are shown, and the others counted. Each text is cut to `longest` characters, or not
+    at all for None.
+    """
     if not status.errors:
         return []
     lines = ["why jobs failed:"]
@@ -173,12 +198,16 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
 
 
 def shorten(text: str, longest: int | None) -> str:
-    """Cut a text to at most `longest` characters, the last of them an ellipsis."""
+    """Cut a text to at most `longest` characters, the last of them an ellipsis; None leaves it whole."""
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def summary_lines(status: Status) -> list[str]:
-    """How a run ended: what was answered, what failed and why, and what keeps it from going on."""
+    """How a run ended: what was answered, what failed and why, and what keeps it from going on.
+
+    Shorter than `status_lines`: without jobs, requests and quota, and with the cost on one line for all
+    models.
+    """
     lines = [f"{plain(status.run)}: {cells_line(status)}", *reuse_lines(status)]
     if status.tests_passed or status.tests_failed:
         lines.append(tests_line(status))
@@ -212,14 +241,18 @@ def runs_lines(runs: Sequence[RunInfo], now: float) -> list[str]:
 
 
 def check_lines(checks: Iterable[Check], service: str) -> list[str]:
-    """One line for each check, or that the service has none."""
+    """One line for each check, beginning with `ok` or `BAD`; a single line saying so if the service has none."""
     return [
         f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in checks
     ] or [f"nothing to check: the service {plain(service)} has no checks"]
 
 
 def progress_line(status: Status) -> str:
-    """One line about a run in progress, for a log: the time, its counts, and what holds jobs."""
+    """One line about a run in progress, for a log: the time, its counts, and what holds jobs.
+
+    The time is local, in ISO 8601 with its offset. Only the first quota and the most frequent failure are
+    shown, and further causes counted.
+    """
     counts = [
         f"{status.cells_done:,}/{status.cells:,} cells",
         questions_line(status),

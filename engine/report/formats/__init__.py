@@ -21,19 +21,22 @@ FORMATS = {form.name: form for form in _load_formats()}
 
 
 def format_named(name: str) -> RowFormat:
-    """The format with this name; raises ValueError if there is none."""
+    """The format with this name, such as `csv`. Raises ValueError, which lists the names, if there is none."""
     if name not in FORMATS:
         raise ValueError(f"{name!r} is not one of {', '.join(map(repr, FORMATS))}")
     return FORMATS[name]
 
 
 def format_ending(ending: str) -> RowFormat | None:
-    """The format of files with this ending, such as `.csv`; None if there is none."""
+    """The format of files with this ending, such as `.csv`, in upper or lower case; None if there is none."""
     return next((form for form in FORMATS.values() if form.ending == ending.lower()), None)
 
 
 def format_of(file: Path) -> RowFormat:
-    """The format of a file by its ending; raises UsageError if there is none."""
+    """The format of a file by the ending of its name; the file need not exist.
+
+    Raises UsageError, which lists the endings and names `--format`, if no format has this ending.
+    """
     form = format_ending(file.suffix)
     if form is None:
         endings = ", ".join(one.ending for one in FORMATS.values())

@@ -18,7 +18,11 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Write RFC 4180 with a header; unknown values are empty."""
+    """Write the rows as RFC 4180 in UTF-8, with a header; a sheet without rows gives an empty stream.
+
+    Unknown values are empty, reasons of unanswered questions are one text, and no text can run as a formula
+    (`csv_cell`). Rows are read once and written as they come.
+    """
     writer = csv.writer(text_to(stream))
     names: list[str] = []
     async for row in sheet.rows():
@@ -34,7 +38,12 @@ def _flat(value: Any) -> Any:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value that no spreadsheet runs: an apostrophe is put before what looks like a formula."""
+    """A value that no spreadsheet runs: an apostrophe is put before what looks like a formula.
+
+    Also after a `;` or `|` within the text, at which a spreadsheet may separate cells. None and numbers are
+    returned as they are, other values as text without control characters; a text that is a number gets no
+    apostrophe.
+    """
     if value is None or isinstance(value, _NUMERIC):
         return value
     text = plain(str(value))

@@ -7,7 +7,11 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Write one row per line, so that a reader need not hold the whole list in memory."""
+    """Write one row per line, so that a reader need not hold the whole list in memory.
+
+    Without rows the list is empty. Raises ValueError for a value that JSON lacks (`row_json`); what has
+    been written by then is not a whole list.
+    """
     text = text_to(stream)
     before = "[\n"
     async for row in sheet.rows():

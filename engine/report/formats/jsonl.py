@@ -7,7 +7,10 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Write the objects of the format `json`, one per line."""
+    """Write the objects of the format `json`, one per line; without rows nothing is written.
+
+    Raises ValueError for a value that JSON lacks, after the lines of the rows before it.
+    """
     text = text_to(stream)
     async for row in sheet.rows():
         text.write(row_json(row, sheet.values) + "\n")

@@ -17,7 +17,12 @@ ROW_GROUP = 10_000
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Write one row group at a time; raises UsageError if pyarrow is not installed."""
+    """Write one row group of at most ROW_GROUP rows at a time, so that memory does not grow with the run.
+
+    All columns are nullable, mappings are stored as JSON, and the file's metadata names the run. Without
+    rows the file has its columns only. Raises UsageError, before anything is written, if pyarrow is not
+    installed.
+    """
     try:
         import pyarrow
         from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]

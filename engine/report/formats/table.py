@@ -102,7 +102,12 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def measures(row: Row) -> dict[str, str]:
-    """What is known of a cell as text, by the names in MEASURES."""
+    """What is known of a cell as text, by the names in MEASURES and in their order; UNKNOWN where nothing is known.
+
+    `failed` is failed/total, `95 % interval` that of the failure rate, and `unanswered` the number with the
+    lowest and highest failure rate that answers to it could have given. A cell without an answer has its
+    job's state as its `source`.
+    """
     share = UNKNOWN if row.total is None else f"{row.failed}/{row.total}"
     rate = UNKNOWN if row.failure_rate is None else f"{row.failure_rate:.1%}"
     interval = UNKNOWN
