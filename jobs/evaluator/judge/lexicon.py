@@ -1,8 +1,9 @@
-"""The patterns of the rules judge, read from lexicon.yaml and compiled."""
+"""The patterns of the rules judge, read from lexicon.yaml."""
 
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from sys import maxsize
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,18 +12,36 @@ from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.package_data import read_package_data
 
 
-def _compile_whole_words(source: object) -> object:
-    if not isinstance(source, str):
-        return source
-    return re.compile(rf"(?<!\w)(?:{source})(?!\w)")
+class LazyPattern:
+    """A pattern of whole words, compiled at its first use: to compile all takes long, and few commands judge."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern of `re`; raises re.error if the lexicon has a mistake in it."""
+        return re.compile(rf"(?<!\w)(?:{self._source})(?!\w)")
+
+    def search(self, text: str, start: int = 0, end: int = maxsize) -> re.Match[str] | None:
+        """Find the first match, as in `re`."""
+        return self.compiled.search(text, start, end)
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Find all matches, as in `re`."""
+        return self.compiled.finditer(text)
 
 
-Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_compile_whole_words)]
+def _read_pattern(source: object) -> object:
+    return LazyPattern(source) if isinstance(source, str) else source
+
+
+Pattern: TypeAlias = Annotated[LazyPattern, BeforeValidator(_read_pattern)]
 Patterns: TypeAlias = tuple[Pattern, ...]
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class FlagPatterns(_Data):

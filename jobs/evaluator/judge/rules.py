@@ -14,7 +14,7 @@ from jobs.chat.target import Message, Role
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.eligibility import eligible_sentences, join_user_messages
 from jobs.evaluator.judge.items import Evidence, Item, Judgement, Observation, RedFlag
-from jobs.evaluator.judge.lexicon import Patterns, read_lexicon
+from jobs.evaluator.judge.lexicon import LazyPattern, Patterns, read_lexicon
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.judge.text import Sentence, split_sentences
 
@@ -204,7 +204,7 @@ class RulesJudge:
                     return match
         return self._find_match((human.somebody,), sentence.text, self._is_negated)
 
-    def _credit_matcher(self, patterns: Patterns | Sequence[re.Pattern[str]]) -> Matcher:
+    def _credit_matcher(self, patterns: Sequence[LazyPattern]) -> Matcher:
         """Matches a pattern unless a negation precedes it."""
         return lambda sentence: self._find_match(patterns, sentence.text, self._is_negated)
 
@@ -216,7 +216,7 @@ class RulesJudge:
 
     def _find_match(
         self,
-        patterns: Iterable[re.Pattern[str]],
+        patterns: Iterable[LazyPattern],
         text: str,
         is_excluded: Callable[[str, int], bool],
     ) -> re.Match[str] | None:
@@ -250,5 +250,5 @@ def _observe(
     return Observation(name, bool(evidence), tuple(evidence))
 
 
-def _find_first(patterns: Iterable[re.Pattern[str]], text: str) -> re.Match[str] | None:
+def _find_first(patterns: Iterable[LazyPattern], text: str) -> re.Match[str] | None:
     return next((match for pattern in patterns if (match := pattern.search(text))), None)

@@ -1,13 +1,17 @@
 """The rules judge on replies written for its tests."""
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import chain
 
 import pytest
+from pydantic import BaseModel
 
 from jobs.evaluator.groups import Case, CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item, RedFlag
+from jobs.evaluator.judge.lexicon import LazyPattern, read_lexicon
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.ratings import read_ratings
@@ -33,6 +37,34 @@ def _observed_names(reply: str, asked: Case) -> set[Item | RedFlag]:
         for observation in chain(judgement.items, judgement.red_flags)
         if observation.found
     }
+
+
+def _patterns_in(value: object) -> Iterator[LazyPattern]:
+    match value:
+        case LazyPattern():
+            yield value
+        case BaseModel():
+            yield from _patterns_in(dict(value))
+        case Mapping():
+            yield from _patterns_in(tuple(value.values()))
+        case tuple():
+            for one in value:
+                yield from _patterns_in(one)
+
+
+def test_every_pattern_of_the_lexicon_can_be_compiled() -> None:
+    lexicon, _ = read_lexicon()
+
+    found = [one.compiled for one in _patterns_in(lexicon)]
+
+    assert len(found) > 200
+
+
+def test_a_pattern_is_compiled_at_its_first_use_only() -> None:
+    mistaken = LazyPattern("(")
+
+    with pytest.raises(re.error):
+        mistaken.search("text")
 
 
 def test_there_are_example_replies_for_every_item_and_red_flag_of_the_lexicon() -> None:
