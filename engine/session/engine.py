@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -354,20 +355,24 @@ class Engine:
 
     def _run_of(self, row: RunRow) -> Run:
         dump = row.sweep["sweep"]
-        try:
+        facts = SweepFacts.restore(dump)
+        if facts is None:
             return self._run(row, Sweep.restore(dump, self.registry))
+        # Most commands only read a run: its service, whose import takes long, is looked up if it is needed.
+        return self._make_run(row, facts, partial(self._restore_sweep, row))
+
+    def _restore_sweep(self, row: RunRow) -> Sweep:
+        dump = row.sweep["sweep"]
+        try:
+            return Sweep.restore(dump, self.registry)
         except UsageError as error:
-            facts = SweepFacts.restore(dump, row.identity)
-            if facts is None:
-                raise
-            missing = (
+            raise UsageError(
                 f"the run {row.name!r} can be read here, but not executed: {error}; it was submitted with"
                 f" {dump['facts']['declared_by']}: install the package that has it, in the same version"
-            )
-        return self._make_run(row, facts, missing)
+            ) from None
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
-        return self._make_run(row, SweepFacts.of(sweep), sweep)
+        return self._make_run(row, SweepFacts.of(sweep), lambda: sweep)
 
-    def _make_run(self, row: RunRow, facts: SweepFacts, sweep: Sweep | str) -> Run:
-        return Run(self.store, self.clock, self.settings, row, facts, sweep, self._executing)
+    def _make_run(self, row: RunRow, facts: SweepFacts, find_sweep: Callable[[], Sweep]) -> Run:
+        return Run(self.store, self.clock, self.settings, row, facts, find_sweep, self._executing)

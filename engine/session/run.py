@@ -56,13 +56,12 @@ class Run:
         settings: Settings,
         row: RunRow,
         facts: SweepFacts,
-        sweep: Sweep | str,
+        find_sweep: Callable[[], Sweep],
         executing: dict[int, Execution],
     ) -> None:
         self.name = row.name
         self.facts = facts
-        # Or why it cannot be restored here.
-        self._sweep = sweep
+        self._find_sweep = find_sweep
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -78,12 +77,15 @@ class Run:
         # Of the last execution here, also after it has ended.
         self._counts: Counts | None = None
 
-    @property
+    @cached_property
     def sweep(self) -> Sweep:
         """What the run asks for; raises UsageError if its service is not installed here."""
-        if isinstance(self._sweep, str):
-            raise UsageError(self._sweep)
-        return self._sweep
+        return self._find_sweep()
+
+    def _sweep_if_installed(self) -> Sweep | None:
+        with suppress(UsageError):
+            return self.sweep
+        return None
 
     @property
     def was_paused(self) -> bool:
@@ -128,6 +130,7 @@ class Run:
 
     async def _execute(self) -> Status:
         await self._find_row()
+        self.facts = SweepFacts.of(self.sweep)
         async with open_clients(self.sweep, self._clock) as clients:
             identity = Identity(self.sweep)
             await self._store.runs.record_facts(self.name, identity.facts)
@@ -250,7 +253,8 @@ class Run:
             row,
             None if execution is None else execution.scheduler,
             None if execution is None else execution.requests,
-            self._loads,
+            self._sweep_if_installed,
+            lambda: self._loads,
             self._clock.now(),
             None if counts is None else counts.to_session(),
         )

@@ -1,13 +1,13 @@
 """The status of a run, from its rows in the store and from the scheduler of this process."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.core.forecast import QuestionLoad, seconds_left
 from engine.core.lanes import GOES_ON, STANDS_STILL, LaneState, waits_elsewhere
 from engine.core.loads import Load
-from engine.core.model import Sends
-from engine.core.money import Spending, spendings
+from engine.core.model import CallLimit, Sends
+from engine.core.money import Price, Spending, spendings
 from engine.core.policy import Limits
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
@@ -20,7 +20,7 @@ from engine.results.coverage import count_answers
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
-from engine.sweep import SweepFacts
+from engine.sweep import Sweep, SweepFacts
 
 _ROUNDING_S = 1.0
 """Largest error of adding up times of the clock, in seconds."""
@@ -38,8 +38,10 @@ class StatusReader:
     row: RunRow
     scheduler: Scheduler | None
     requests: Requests | None
-    loads: Mapping[str, Load]
-    """The requests of each lane, if jobs send their own."""
+    find_sweep: Callable[[], Sweep | None]
+    """The run's sweep, looked up for what only its service knows; None if that is not installed."""
+    find_loads: Callable[[], Mapping[str, Load]]
+    """The requests of each lane, if jobs send their own; counted if there are open jobs."""
     now: float
     session: Session | None = None
 
@@ -164,7 +166,9 @@ class StatusReader:
         loads = {}
         for lane, counts in totals.lanes.items():
             jobs = sum(counts[state] for state in _OPEN)
-            of_all = self.loads.get(lane)
+            if not jobs:
+                continue
+            of_all = self.find_loads().get(lane)
             if of_all is None or not of_all.jobs:
                 sends_itself = self.facts.sends is Sends.JOB
                 loads[lane] = Load(jobs, jobs if sends_itself else 0)
@@ -181,13 +185,11 @@ class StatusReader:
         self, totals: Totals, questions: Questions, elsewhere: list[LaneState], limits: Limits
     ) -> tuple[float | None, str]:
         """The seconds until all lanes that can send are done, and the limit that decides; None if no lane can send."""
-        loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
+        loads = self._loads(totals)
         waits = {lane: self._find_wait(lane, elsewhere) for lane in loads}
         moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
-        call_limits = self.facts.call_limits
-        if call_limits is None and self.facts.sends is not Sends.CALLS:
-            call_limits = {}
         is_stuck = not moving or self.row.reason == StopReason.UNHEALTHY
+        call_limits = self._find_call_limits() if moving else {}
         if loads and (is_stuck or call_limits is None):
             return None, ""
         left, binding = seconds_left(
@@ -213,9 +215,20 @@ class StatusReader:
         answered, over_s = self.scheduler.progress.speed(self.now)
         return QuestionLoad(left=questions.left, answered=answered, answered_over_s=over_s)
 
+    def _find_call_limits(self) -> Mapping[str, CallLimit] | None:
+        """The limits of the recipients of calls; None if only a service that is not installed knows them."""
+        if self.facts.sends is not Sends.CALLS:
+            return {}
+        sweep = self.find_sweep()
+        return None if sweep is None else sweep.kind.call_limits()
+
     async def _spending(self) -> tuple[Spending, ...]:
-        price_of = self.facts.price_of or _find_no_price
-        return spendings(await self.store.reader.usage(self.row.id), price_of)
+        return spendings(await self.store.reader.usage(self.row.id), self._find_price)
+
+    def _find_price(self, role: str, endpoint: str, model: str) -> Price | None:
+        """The price of tokens that the sweep states, if its service, which knows it, is installed."""
+        sweep = self.find_sweep()
+        return None if sweep is None else sweep.service.price(role, endpoint, model)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         # A run that was never executed has no account, and has used no quota.
@@ -274,10 +287,6 @@ class StatusReader:
             state = scheduler.lanes.state(scheduler.lanes.lanes[name], self.now)
         until = state.until if state.until is not None and state.until > self.now else None
         return Waiting(lane=name, why=state.why, jobs=0, until=until, detail=state.detail)
-
-
-def _find_no_price(_role: str, _endpoint: str, _model: str) -> None:
-    """The price of tokens where the sweep's service, which knows it, is not installed."""
 
 
 def _is_lower(rate: int | None, than: int | None) -> bool:

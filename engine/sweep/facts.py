@@ -18,9 +18,8 @@ from engine.core.axes import (
 from engine.core.canonical import digest
 from engine.core.matrix import MatrixAxis
 from engine.core.model import Sends
-from engine.core.money import PriceOf
 from engine.core.policy import LaneLimits, Limits, UnansweredPolicy, UnansweredRule, Window
-from engine.kinds import CallLimit, Service
+from engine.kinds import Service
 from engine.sweep.fields import SweepFields
 
 _SORTS: Mapping[str, type[Axis]] = {
@@ -34,7 +33,7 @@ _SORTS: Mapping[str, type[Axis]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepFacts:
-    """What reading a run needs of its sweep. What only the service knows is None if it is not installed."""
+    """What reading a run needs of its sweep, whether or not its service is installed."""
 
     axes: tuple[MatrixAxis, ...]
     folded_field: str | None
@@ -48,11 +47,7 @@ class SweepFacts:
     judge: str
     """The judge that decides what passed; empty for the service itself."""
     account: str
-    """The service, with the reference to its key if that is known, as text for people."""
-    call_limits: Mapping[str, CallLimit] | None
-    """The limits of the recipients of calls."""
-    price_of: PriceOf | None
-    """The prices that the sweep states."""
+    """The service, with the reference to its key, as text for people."""
 
     @classmethod
     def of(cls, sweep: SweepFields) -> Self:
@@ -67,18 +62,13 @@ class SweepFacts:
             uses_quota=sweep.kind.uses_quota,
             judge=sweep.kind.judge,
             account=describe_account(sweep.service),
-            call_limits=sweep.kind.call_limits(),
-            price_of=sweep.service.price,
         )
 
     @classmethod
-    def restore(cls, dump: Mapping[str, Any], identity: str) -> Self | None:
-        """Restore the facts from the dump of a sweep; None if an earlier version made it, without them.
-
-        `identity` is that of its service.
-        """
+    def restore(cls, dump: Mapping[str, Any]) -> Self | None:
+        """The facts from the dump of a sweep; None if an earlier version made it, without them."""
         facts = dump.get("facts")
-        if facts is None:
+        if facts is None or "account" not in facts:
             return None
         return cls(
             axes=tuple(_restore_axis(axis, dump) for axis in facts["axes"]),
@@ -89,9 +79,7 @@ class SweepFacts:
             sends=Sends(facts["sends"]),
             uses_quota=facts["uses_quota"],
             judge=facts["judge"],
-            account=identity,
-            call_limits=None,
-            price_of=None,
+            account=facts["account"],
         )
 
     def document_labels(self) -> dict[str, dict[str, Scalar]]:
@@ -119,6 +107,7 @@ def dump_facts(sweep: SweepFields) -> dict[str, Any]:
         "sends": sweep.kind.sends.value,
         "uses_quota": sweep.kind.uses_quota,
         "judge": sweep.kind.judge,
+        "account": describe_account(sweep.service),
         "declared_by": f"{service.__module__}.{service.__qualname__}",
     }
 

@@ -81,3 +81,23 @@ async def test_a_run_without_its_service_is_controlled_and_says_what_is_missing_
         " same version"
     )
     assert (status.state, status.unattended) == ("paused", True)
+
+
+async def test_a_finished_run_is_read_without_looking_its_service_up(tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    service = ScriptedService(good, allotment=Allotment(used=3, allotted=1_000))
+    async with opened(store, service) as engine:
+        await finished(engine, sweep(service, matrix={"prompts": PROMPTS}))
+    looked_up: list[ScriptedService] = []
+
+    class Counted(ScriptedService):
+        def __init__(self) -> None:
+            looked_up.append(self)
+            super().__init__(good)
+
+    async with open_engine(store, registry=Registry(services={"scripted": Counted})) as engine:
+        await read(engine)
+        at_reading = len(looked_up)
+        await (await engine.run()).execute()
+
+    assert (at_reading, len(looked_up)) == (0, 1)
