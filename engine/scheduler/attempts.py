@@ -56,7 +56,13 @@ class AttemptRunner:
         self._documents = dict(assignment.documents)
 
     async def run(self, attempt: Attempt) -> None:
-        """Wait for the attempt's slot and run it; what it came to is in `attempt`, also if this is cancelled."""
+        """Wait for the attempt's slot and run it; what it came to is in `attempt`, also if this is cancelled.
+
+        Sets `attempt.began` and `attempt.end` and returns nothing. An attempt whose slot has passed, or
+        whose lane, window or run no longer lets it start, sends nothing and keeps its first end, after
+        which the job is given back. Raises StoreError if the job's documents cannot be read; errors of the
+        job itself are part of the end.
+        """
         claimed, lane = attempt.claimed, attempt.lane
         job = await self._make_job(claimed, lane)
         starts_at = claimed.start_at - self._turns.ahead_s
@@ -118,7 +124,11 @@ class AttemptRunner:
         )
 
     def make_outcome(self, attempt: Attempt, settled: Settlement, *, reserves: bool) -> Outcome:
-        """Return what the store keeps of an attempt; `reserves` says whether quota was held for it."""
+        """Return what the store keeps of an attempt; nothing is written yet.
+
+        `reserves` says whether quota was held for it. If the service asked to wait, the outcome also blocks
+        the lane's last rate row until then, which holds back other processes too.
+        """
         kind, answer, held_s = self._run.kind, settled.answer, settled.feedback.held_s
         claimed = attempt.claimed
         most_tests = provenance = None

@@ -78,7 +78,11 @@ class Claimer:
         )
 
     def take(self, grants: Sequence[LaneGrant]) -> list[tuple[Claimed, Lane]]:
-        """Count the claimed jobs as in flight and return them; nothing is awaited since the claim was committed."""
+        """Count the claimed jobs as in flight and return them with their lanes, as soon as the claim is committed.
+
+        Lanes learn what was found in their queues, those that got least first, and get later turns if they
+        got jobs. It awaits nothing: no claimed job can go uncounted because of a cancellation.
+        """
         self._publisher.confirm_claim()
         if any(job.is_rated for grant in grants for job in grant.jobs):
             self._lead.adapt(self._clock.now() - grants[0].asked_at)

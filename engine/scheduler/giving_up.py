@@ -16,7 +16,10 @@ _FINAL = (Block.QUOTA, Block.CREDIT, Block.SICK, Block.PARKED)
 
 
 def is_hopeless(lane: Lane) -> bool:
-    """Whether neither time nor an answer that is still to come lets a lane send again."""
+    """Whether neither time nor an answer that is still to come lets a lane send again in this session.
+
+    More quota of the service still may: `find_stop` asks for it.
+    """
     return lane.block in _FINAL or isinf(lane.next_at)
 
 

@@ -41,7 +41,12 @@ class HealthChecker:
         self._asking: set[str] = set()
 
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
-        """Start asking about lanes that the gate has not opened; `wake` is called when a lane changes."""
+        """Start asking about lanes that the gate has not opened; `wake` is called when a lane changes.
+
+        Returns at once: each lane has a task of its own in `helpers`, and is closed until its model is
+        healthy. Each question counts as one of `limits.requests`. Does nothing if the sweep has no gate,
+        nor for a lane that is being asked about.
+        """
         if self._run.ask_health is None:
             return
         for lane in lanes.waiting:

@@ -96,7 +96,10 @@ class Lane:
         return soonest
 
     def take(self, grant: LaneGrant) -> None:
-        """Apply what a claim found in the lane's queue: empty classes, and when and why to claim again."""
+        """Apply what a claim found in the lane's queue: empty classes, and when and why to claim again.
+
+        It does not count the jobs that were granted; `start` does, one by one.
+        """
         self.classes = tuple(name for name in self.classes if name not in grant.empty_classes)
         self.next_at = 0.0 if grant.next_at is None else grant.next_at
         self.waits_for = grant.why
@@ -169,7 +172,10 @@ class Lane:
         return is_new
 
     def offer(self, cost_class: str, due_at: float) -> None:
-        """Note that a job of a cost class can be claimed from a time on, such as one that is tried again."""
+        """Note that a job of a cost class can be claimed from `due_at` on, such as one that is tried again.
+
+        It brings the next claim of the lane forward to that time, and never puts it off.
+        """
         if cost_class not in self.classes:
             self.classes = tuple(sorted({*self.classes, cost_class}))
         if self.next_at > due_at:
@@ -178,7 +184,10 @@ class Lane:
     # The queue
 
     def refresh(self, classes: tuple[str, ...]) -> None:
-        """Add the cost classes in which the store has jobs to be claimed; a new one is claimed at once."""
+        """Add the cost classes in which the store has jobs to be claimed; a new one is claimed at once.
+
+        Classes that are missing from `classes` stay: only a claim that finds them empty removes them.
+        """
         if set(classes) - set(self.classes):
             self.next_at = 0.0
         # Only a claim that finds a class empty removes it: a class that was offered while the store was
@@ -190,7 +199,10 @@ class Lane:
         self.served = turn
 
     def pass_time(self, now: float) -> None:
-        """Let the pace recover up to `now`: a faster pace that was not refused in time counts as accepted."""
+        """Let the pace recover up to `now`: a faster pace that was not refused in time counts as accepted.
+
+        Call it before `capacity` and `wakes_at`, which do not change the pace.
+        """
         self.pace = self.pace.at(now)
 
     def retry_refused(self) -> None:
@@ -199,7 +211,10 @@ class Lane:
             self.next_at = 0.0
 
     def wait_for_quota(self, until: float) -> None:
-        """Claim again at `until`, although no answer arrives: other processes may have given back some quota."""
+        """Claim again at `until`, although no answer arrives: other processes may have given back some quota.
+
+        Until then the lane's jobs wait for quota; a lane that is closed stays closed.
+        """
         self.next_at, self.waits_for = until, WaitReason.QUOTA
 
     def reopen(self) -> None:
@@ -210,7 +225,10 @@ class Lane:
     # What holds it up
 
     def close(self, block: Block, why: str) -> None:
-        """Send nothing until something other than time changes; `why` is shown as the reason."""
+        """Send nothing until something other than time changes; `why` is shown as the reason.
+
+        Jobs in flight go on; those that are claimed and not yet sent are given back (`lets_go`).
+        """
         self.block, self.why = block, why
 
     def explain(self, why: str) -> None:
@@ -222,7 +240,10 @@ class Lane:
         self.block, self.why = None, ""
 
     def settle_doubt(self, doubt: Doubt, block: Block, why: str) -> bool:
-        """Close the lane for a confirmed refusal; return False if a late answer has ended the doubt."""
+        """Close the lane for a confirmed refusal, with `why` as the reason; return whether it was closed.
+
+        False if a late answer has ended the doubt meanwhile: the lane then stays as it is.
+        """
         if self.circuit.doubt is not doubt:
             return False
         self.circuit = self.circuit.end_doubt()
@@ -230,7 +251,7 @@ class Lane:
         return True
 
     def doubt_again(self, doubt: Doubt, until: float) -> None:
-        """Let another request try, not before a time: the refusal is not confirmed.
+        """Let another request try, not before `until`: the refusal is not confirmed.
 
         Does nothing if a late answer has ended this doubt meanwhile.
         """
@@ -239,7 +260,10 @@ class Lane:
             self.circuit = self.circuit.try_again(until)
 
     def hasten(self, now: float) -> None:
-        """Let the next request try at once: nothing that could hold quota is in flight."""
+        """Let the next request try at once: nothing that could hold quota is in flight.
+
+        It changes only a lane with a refusal that is in doubt.
+        """
         self.circuit = self.circuit.hasten(now)
 
     # What it learns
@@ -373,5 +397,8 @@ _BLOCKED_FOR = {
 
 
 def fair_share(slots: int, share: int) -> int:
-    """Return how many slots one of `share` processes may use: an equal part, rounded down, and at least one."""
+    """Return how many slots one of `share` processes may use: an equal part, rounded down, and at least one.
+
+    So more processes than slots use more than `slots` together.
+    """
     return max(1, slots // share)

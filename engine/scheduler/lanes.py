@@ -57,7 +57,10 @@ class Lanes:
     """
 
     def lane(self, name: str) -> Lane:
-        """Return the lane of a name; it is made on first use, with the sweep's limits for its model."""
+        """Return the lane of a name; it is made on first use, with the sweep's limits for its model.
+
+        A new lane is open and has no classes: nothing is claimed in it before `refresh` or `offer`.
+        """
         if name not in self.lanes:
             ceiling = self.limits.for_lane(name).max_in_flight or self.limits.max_in_flight
             self.lanes[name] = Lane(
@@ -74,7 +77,10 @@ class Lanes:
         return self.lanes[name]
 
     def refresh(self, queues: Mapping[str, tuple[str, ...]]) -> None:
-        """Add the lanes and cost classes in which the store has jobs to be claimed; none is removed."""
+        """Add the lanes and cost classes in which the store has jobs to be claimed; none is removed.
+
+        `queues` has the classes by the name of the lane. Lanes with a new class are claimed at once.
+        """
         for name, classes in queues.items():
             self.lane(name).refresh(classes)
 
@@ -89,23 +95,32 @@ class Lanes:
         return {job_id for job_id, _ in self.jobs}
 
     def start(self, lane: Lane, claimed: Claimed, now: float) -> None:
-        """Count a claimed job as in flight."""
+        """Count a claimed job as in flight in its lane, and remember that lane by the job and its fence, until `end`."""
         lane.start(now, claimed, are_others_idle=self.are_others_idle(lane))
         self.jobs[claimed.id, claimed.fence] = lane
 
     def end(self, claimed: Claimed) -> None:
-        """Count a job that is settled as no longer in flight; raises KeyError if it was not."""
+        """Count a job that is settled, or whose settlement failed, as no longer in flight.
+
+        Raises KeyError if it was not counted, or was counted with another fence.
+        """
         self.jobs.pop((claimed.id, claimed.fence)).end()
 
     def count_freed(self, settled: Iterable[Outcome]) -> Mapping[str, int]:
-        """Return how many slots outcomes that are about to be committed will free, by the name of the lane."""
+        """Return how many slots outcomes that are about to be committed will free, by the name of the lane.
+
+        Outcomes of jobs that are not in flight here are not counted; no job is ended.
+        """
         ending = (self.jobs.get((one.job_id, one.fence)) for one in settled)
         return Counter(lane.name for lane in ending if lane is not None)
 
     def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
         """Return how many jobs to claim in each lane: the free slots, shared fairly.
 
-        `freed` are slots that are about to be free, lane by lane.
+        `freed` are slots that are about to be free, lane by lane. Lanes that cannot send at `now` are left
+        out, and all are while the run is paused, its window is closed, or no slot is free. Under a rate
+        that lanes share, the one that got jobs longest ago comes first. Lets the pace of each lane recover
+        up to `now`.
         """
         freed = freed or {}
         free = self._free() + sum(freed.values())
@@ -184,7 +199,11 @@ class Lanes:
         )
 
     def pause(self, now: float, why: str) -> bool:
-        """Start nothing for a while because this machine ran short; return whether the reason is new."""
+        """Start nothing for a while because this machine ran short; return whether the reason is new.
+
+        The pause is 1 s long after the first fault and twice as long after each further one, up to a
+        maximum. A fault during a pause changes nothing and returns False.
+        """
         if now < self.paused_until:
             return False
         if not self.faults:

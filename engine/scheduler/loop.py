@@ -110,7 +110,11 @@ class Scheduler:
     # What others may ask of it
 
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
-        """Start nothing more; the first reason counts."""
+        """Start nothing more and let requests in flight end; the first reason counts, later calls change nothing.
+
+        `message` tells people what happened, without keys. `resume_at` is when the run can go on, in
+        seconds since the epoch; None if that does not depend on time.
+        """
         self._steering.stop(reason, message, resume_at)
 
     def stop_for_lost_store(self) -> None:
@@ -131,7 +135,11 @@ class Scheduler:
         self.lanes.lane(lane).note_reply(self._clock.now())
 
     def report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
-        """Record how many questions of a job are answered."""
+        """Record how many of a job's `total` questions are answered.
+
+        `asked_now` were answered since the last report by new replies, not by kept ones. It is held in
+        memory only, for the status of this process.
+        """
         self.progress.report(
             job_id, answered=answered, total=total, asked_now=asked_now, now=self._clock.now()
         )

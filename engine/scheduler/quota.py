@@ -83,7 +83,11 @@ class QuotaTracker:
         return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, at)
 
     def keys_to_reserve(self, now: float) -> tuple[QuotaKey, ...]:
-        """Return the rows in which a claim reserves; requests that a job sends itself are counted as they start."""
+        """Return the quota rows in which a claim at `now` reserves.
+
+        Those that count requests are left out unless a job is one request: others count theirs as they
+        start. While the figures of a new month are awaited, the rows of both months are included.
+        """
         keys = self.keys(now)
         if self._run.kind.sends is Sends.JOB:
             return keys
@@ -185,7 +189,7 @@ class QuotaTracker:
     # What requests may have cost
 
     def note_claims(self, claimed: Iterable[Claimed]) -> None:
-        """Notice jobs that hold all that is left of the quota."""
+        """Notice claimed jobs that hold all that is left of the quota; the end of the quota is then near."""
         self._is_end_near |= any(job.is_alone for job in claimed)
 
     async def announce_end(self) -> None:
@@ -288,7 +292,11 @@ class QuotaTracker:
     # Lanes without quota
 
     async def has_more(self, short: Sequence[Lane]) -> bool:
-        """Whether lanes that had no quota may ask again: the service has more, or another run may leave some."""
+        """Whether lanes that had no quota may ask again: the service has more, or another run may leave some.
+
+        Reopens those of `short` that may, or has them wait for what other runs hold. The service is asked
+        last, and has no more if it does not answer. Raises StoreError.
+        """
         async with self._asking:
             if not all(map(is_short, short)):
                 # The service was asked meanwhile, after a request without an answer.

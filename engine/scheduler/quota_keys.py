@@ -21,7 +21,11 @@ class UsesQuota(Protocol):
 def quota_keys(
     kind: UsesQuota, limits: Limits, run: str, account: str, now: float
 ) -> tuple[QuotaKey, ...]:
-    """Return the quota rows that apply to a run at a time; one that the store does not have is unlimited."""
+    """Return the quota rows that apply to a run at `now`; one that the store does not have is unlimited.
+
+    In this order: the account's in the calendar month (UTC), the sweep's cap of tests in that month, and
+    its cap of requests. Those that the kind or the sweep does not use are left out.
+    """
     keys = []
     if kind.uses_quota:
         keys.append(QuotaKey(name=account, period=month(now)))
@@ -33,7 +37,10 @@ def quota_keys(
 
 
 def cap_names(run: str) -> tuple[str, str]:
-    """Return the names of a run's caps in the store: of tests a month, and of requests in all."""
+    """Return the names of a run's caps in the store, of tests a month and of requests in all.
+
+    They contain the run's name, and are renamed with it.
+    """
     return f"run {run}", f"requests of {run}"
 
 

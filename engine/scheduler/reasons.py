@@ -21,12 +21,16 @@ def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answ
 
 
 def describe_hold(error: str, until: float) -> str:
-    """Return with which error the service asked to wait, and until when nothing is sent."""
+    """Return with which error the service asked to wait, and until when nothing is sent, in local time to the second."""
     return f"{error}; nothing is sent until {moment_to_the_second(until)}"
 
 
 def describe_end_of_outage(error: str, breaker: Breaker, now: float, *, was_answered: bool) -> str:
-    """Return why a lane is given up whose service stayed away until `now`, with the time of the outage."""
+    """Return why a lane is given up whose service stayed away until `now`, with the time of the outage.
+
+    `was_answered` says whether the service answered before in this session. The `breaker` must be in an
+    outage. Times are local, with dates if they are of different days.
+    """
     assert breaker.away_since is not None, "called in an outage only"
     since, end = _format_period(breaker.away_since, now)
     if not was_answered:

@@ -47,7 +47,11 @@ class RefusalChecker:
         self._asking: set[str] = set()
 
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
-        """Start asking the service about lanes that were refused; `wake` is called after each answer."""
+        """Start asking the service about lanes that were refused; `wake` is called after each answer.
+
+        Returns at once: each lane has a task of its own in `helpers`, at most one at a time. A task closes
+        its lane, stops the run, or lets another request try.
+        """
         for lane in lanes.lanes.values():
             doubt = lane.circuit.doubt
             if doubt is None or not doubt.is_asking or lane.name in self._asking:
@@ -57,7 +61,10 @@ class RefusalChecker:
             helpers.start_soon(self._store.worker.run_until_lost, ask, name=f"refusal {lane.name}")
 
     def hasten(self, lanes: Lanes) -> None:
-        """Let lanes try at once: nothing is in flight here, so all that was held for it is free."""
+        """Let lanes try at once: nothing is in flight here, so all that was held for it is free.
+
+        Does nothing while other processes work on the run, which may hold some of it.
+        """
         now = self._clock.now()
         for lane in lanes.lanes.values():
             if not lanes.peers:

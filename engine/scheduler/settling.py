@@ -49,7 +49,12 @@ class Settler:
         self._reserves = bool(quota.keys_to_reserve(clock.now()))
 
     async def settle(self, attempt: Attempt) -> None:
-        """Store what an attempt came to, after its lane and the run have learnt from it."""
+        """Store what an attempt came to, after its lane and the run have learnt from it.
+
+        Returns once the outcome is committed, or the store is full and the run is being left. The attempt's
+        slot is freed in any case, also if this raises StoreError. A job that is to be tried again is
+        offered to its lane.
+        """
         claimed, lane, began, now = attempt.claimed, attempt.lane, attempt.began, self._clock.now()
         settled = settlement(attempt.end, now, reserved=claimed.reserved or 0)
         logger.debug(

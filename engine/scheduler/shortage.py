@@ -102,7 +102,10 @@ def _describe_cap(what: str, key: str, state: QuotaState, costs: str) -> str:
 
 
 def is_short(lane: Lane) -> bool:
-    """Whether a lane waits for quota, or for an answer that tells what its jobs cost."""
+    """Whether a lane waits for quota, or for an answer that shows what its jobs cost.
+
+    False for an empty account, which no quota helps.
+    """
     if lane.block is Block.CREDIT:
         return False
     return isinf(lane.next_at) or lane.block is Block.QUOTA

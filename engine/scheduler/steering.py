@@ -55,7 +55,10 @@ class Steering:
         self._wake = anyio.Event()
 
     async def wait(self, until: float) -> None:
-        """Wait for a `wake` since `listen`, no longer than `until` (seconds since the epoch), nor than an hour."""
+        """Wait for a `wake` since `listen`, until `until` (seconds since the epoch) or for an hour at most.
+
+        Returns at once if there was one since, or if the time has passed.
+        """
         await self._clock.wait(self._wake, min(until, self._clock.now() + _WAIT_MAX_S))
 
     @contextmanager

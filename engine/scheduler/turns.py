@@ -93,7 +93,8 @@ class Turns:
     async def ask(self, question: Callable[[], Awaitable[T]], buckets: Sequence[Bucket]) -> T:
         """Ask a service something; the rates in `buckets` count each request that it takes.
 
-        Returns what `question` returns and raises what it raises.
+        Each request waits for a slot of its own, and raises NotNow if none is free soon. Returns what
+        `question` returns and raises what it raises.
         """
         with starting_with(lambda: self._take(buckets, patience_s=_QUESTION_MAX_S)):
             return await question()

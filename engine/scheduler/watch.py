@@ -54,7 +54,12 @@ class Watch:
         self._log_limit = LOG_MAX_BYTES
 
     async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
-        """Notice what other processes do, until cancelled or the store is lost."""
+        """Notice what other processes do, every `poll_s` seconds, until cancelled or the store is lost.
+
+        It also records this worker's heartbeat, and publishes again after the machine was suspended. A
+        store that is locked or full is logged and tried again; one that is lost stops the run.
+        `task_status` is started at once.
+        """
         task_status.started()
         seen: RunFingerprint | None = None
         beat_at = self._clock.now() + self._settings.heartbeat_s
