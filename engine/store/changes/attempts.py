@@ -56,7 +56,10 @@ class AttemptChanges:
         )
 
     async def keep_usage(self, run_id: int, took: Sequence[Usage]) -> None:
-        """Store the usage of calls that gave no reply."""
+        """Store the usage of calls that gave no reply, so that the run's cost includes it.
+
+        Returns once that is committed; without calls in `took` nothing is written.
+        """
         if took:
             now = self._clock.now()
             await self._writer.write(

@@ -36,7 +36,7 @@ class PartWriter:
         self._writer = writer
 
     async def ids(self, query: Select[Any]) -> "array[int]":
-        """The ids that a query finds, from one snapshot."""
+        """The ids that a query finds, in its order, from one snapshot; later changes may have removed some of them."""
         return await self._database.ask(lambda connection: parts.ids_of(connection, query))
 
     async def write(

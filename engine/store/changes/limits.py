@@ -69,7 +69,10 @@ class SharedLimits:
         await self._writer.write(work)
 
     async def release(self, run_id: int) -> None:
-        """Remove the limits and lanes of a run that has ended here: they no longer bind other processes."""
+        """Remove the limits and lanes of a run that has ended here: they no longer bind other processes.
+
+        Both go in one transaction. What other workers have for the same run stays.
+        """
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
@@ -169,22 +172,36 @@ class SharedLimits:
         )
 
     async def expect_quota(self, key: QuotaKey) -> bool:
-        """Allow only one job in flight until the service reports its quota; returns whether that is still unknown."""
+        """Allow only one job in flight until the service reports its quota; returns whether that is still unknown.
+
+        A quota that was reported before is left as it is.
+        """
         return await self._writer.write(lambda connection: quotas.expect(connection, key))
 
     async def forget_quota(self, key: QuotaKey) -> None:
-        """Stop waiting for the figures of a quota, because the service has none."""
+        """Stop waiting for the figures of a quota, because the service has none; its jobs are then unlimited.
+
+        What was held under it is released. A quota that the service has reported stays.
+        """
         await self._writer.write(lambda connection: quotas.forget(connection, key))
 
     async def begin_period(self, names: Iterable[str], *, before: str, begun: str) -> None:
-        """Create the quota rows of a month that has begun; see `reservations.begin`."""
+        """Create the quota rows of a month that has begun, with the allotments of the month before.
+
+        `names` are those of the quotas; `before` and `begun` are months such as `2026-11`. Requests in
+        flight are held in both months, because only the service knows which one it bills. Existing rows
+        keep their figures, and a name without a row in the month before gets none.
+        """
         wanted = tuple(names)
         await self._writer.write(
             lambda connection: reservations.begin(connection, wanted, before=before, begun=begun)
         )
 
     async def take_request(self, key: QuotaKey) -> bool:
-        """Count a request outside jobs under a cap; returns False, and counts nothing, if the cap is used up."""
+        """Count a request outside jobs under a cap, before it is sent; returns whether it may be.
+
+        If the cap is used up, nothing is counted; a cap that was not set always has room.
+        """
         return await self._writer.write(lambda connection: quotas.take_request(connection, key))
 
     async def give_request_back(self, key: QuotaKey) -> None:
@@ -192,5 +209,8 @@ class SharedLimits:
         await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
 
     async def set_cap(self, key: QuotaKey, *, allotted: int) -> None:
-        """Set the allotment of a quota of the sweep's own, such as `limits.requests`; what is used stays."""
+        """Set the allotment of a quota of the sweep's own, such as `limits.requests`, in its tests or requests.
+
+        What is used and reserved stays, also if that is more than the new allotment.
+        """
         await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))

@@ -56,7 +56,10 @@ class MatrixWriter:
         self._asked: dict[tuple[int, int], expansion.ExpansionProgress] = {}
 
     async def add_documents(self, contents: Mapping[str, Any]) -> None:
-        """Store prompts and other large contents once, under their digests."""
+        """Store prompts and other large contents once, under their digests, before the jobs that refer to them.
+
+        Contents are values of JSON; a digest that the store has already is left as it is.
+        """
         await self._writer.write(lambda connection: submission.add_documents(connection, contents))
 
     async def add_jobs(
@@ -115,7 +118,11 @@ class MatrixWriter:
             self._asked.pop((of.id, of.generation), None)
 
     def position(self, run_id: int) -> expansion.Position | None:
-        """How far this worker has expanded an edited sweep of a run; None if it does not expand one."""
+        """How far this worker has expanded an edited sweep of a run, by its newest edit.
+
+        None if it does not expand one, and for the first sweep of a run. It is held in memory only; nothing
+        is read.
+        """
         generations = [generation for of, generation in self._asked if of == run_id]
         newest = max(generations, default=1)
         return self._asked[run_id, newest].reached if newest > 1 else None

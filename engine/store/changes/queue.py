@@ -121,7 +121,10 @@ class QueueChanges:
         return await self._writer.settle(outcome)
 
     async def publish_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
-        """Show other processes what lanes of a run wait for here, as in `nightsweep runs`."""
+        """Show other processes what lanes of a run wait for here, as in `nightsweep runs`.
+
+        Replaces what this worker published of the same lanes; its other lanes stay as they are.
+        """
         now = self._clock.now()
         await self._writer.write(
             lambda connection: lanes.publish(connection, run_id, self._worker.id, states, now=now)
