@@ -35,7 +35,10 @@ class Change(Generic[T]):
         return self.work if isinstance(self.work, Outcome | CallReply) else None
 
     def finish(self, error: BaseException | None) -> None:
-        """Record the outcome and release the caller; with an `error` the change counts as not made."""
+        """Record the outcome and release the caller; with an `error` the change counts as not made.
+
+        Call it in the event loop, once the transaction of the change is committed or given up.
+        """
         self.error = error
         self.done.set()
 
@@ -69,7 +72,11 @@ def paid_of(batch: Iterable[Change[Any]]) -> list[Paid]:
 
 
 def prepare(batch: Iterable[Change[Any]]) -> Transaction:
-    """Build the transaction of a batch. Call it in the event loop just before the transaction runs."""
+    """Build the transaction of a batch, in the event loop just before the transaction runs.
+
+    Calls the preparation of each change with the outcomes that the batch settles; what one of them raises
+    is raised.
+    """
     settled = [(change, change.work) for change in batch if isinstance(change.work, Outcome)]
     settling = [outcome for _, outcome in settled]
     replies = [(change, change.work) for change in batch if isinstance(change.work, CallReply)]

@@ -43,7 +43,10 @@ class Liveness(Protocol):
         ...
 
     async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
-        """Those of these workers that have surely ended, in any order; there may be very many."""
+        """Those of these workers that have surely ended, in any order; there may be very many.
+
+        A worker that may have ended, without proof, is left out, however old its heartbeat.
+        """
         ...
 
     def forget(self, worker_id: str) -> None:
@@ -153,7 +156,10 @@ class Database(Protocol):
         ...
 
     async def check_log(self, above: int, clock: Clock) -> tuple[int, str]:
-        """The size of the database's log in bytes and, if it is `above` a limit, which processes cause that, in words."""
+        """The size of the database's log in bytes and, if it is `above` a limit, which processes cause that, in words.
+
+        The words are empty below the limit, and the size is 0 for a database without a log.
+        """
         ...
 
     async def reusable_bytes(self) -> int:

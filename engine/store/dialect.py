@@ -39,7 +39,10 @@ _UNCONVERTED = (Integer, Float, Text, LargeBinary, Boolean)
 
 
 def insert(connection: Connection, table: Table) -> Insert:
-    """An INSERT of the connection's dialect, SQLite's or PostgreSQL's, which supports ON CONFLICT."""
+    """An INSERT of the connection's dialect, SQLite's or PostgreSQL's, which supports ON CONFLICT.
+
+    It is not executed, and not cached; `Upsert` is for statements that run often.
+    """
     return _insert(connection.dialect.name, table)
 
 
@@ -54,21 +57,31 @@ class Statement:
         self._compiled: dict[object, _Compiled] = {}
 
     def rows(self, connection: Connection, **values: object) -> list[Any]:
-        """Run a query with parameters by name; returns its rows as named tuples."""
+        """Run a query with parameters by name; returns all its rows as named tuples.
+
+        The names are those of the query's columns. Raises the driver's own errors.
+        """
         compiled = self._on(connection)
         with _Cursor(connection) as cursor:
             connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
             return list(map(compiled.make_row, cursor.fetchall()))
 
     def run(self, connection: Connection, **values: object) -> int:
-        """Run a change with parameters by name; returns how many rows it changed."""
+        """Run a change with parameters by name, within the connection's transaction; returns how many rows it changed.
+
+        Raises the driver's own errors.
+        """
         compiled = self._on(connection)
         with _Cursor(connection) as cursor:
             connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
             return int(cursor.rowcount)
 
     def run_for_each(self, connection: Connection, rows: Sequence[Values]) -> int:
-        """Run an INSERT of each of these rows, which have the same columns; returns how many rows it changed."""
+        """Run an INSERT of each of these rows, which have the same columns; returns how many rows it changed.
+
+        There must be at least one row. It runs within the connection's transaction and raises the driver's
+        own errors.
+        """
         compiled = self._on(connection, tuple(rows[0]))
         values = list(map(compiled.arrange, rows))
         with _Cursor(connection) as cursor:
@@ -135,7 +148,10 @@ class Upsert:
         self._statement = Statement(lambda dialect: conflict(_insert(dialect, table)))
 
     def run(self, connection: Connection, rows: Sequence[Values]) -> int:
-        """Run it for each of these rows, which have the same columns; returns how many rows it changed."""
+        """Run it for each of these rows, at least one, which have the same columns; returns how many rows it changed.
+
+        It runs within the connection's transaction.
+        """
         return self._statement.run_for_each(connection, rows)
 
 

@@ -34,12 +34,16 @@ class Recovery:
 
 
 def find_side_files(folder: Path) -> dict[str, Path]:
-    """The side files in a folder, by worker id."""
+    """The side files in a folder, by worker id, in alphabetical order; of living workers as well as of dead ones."""
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def read(path: Path) -> SideFile:
-    """Read a side file, without a last line that was cut off. Raises OSError."""
+    """Read a side file, without a last line that was cut off; each answer and reply occurs once.
+
+    Lines that cannot be read are counted and left out. Raises OSError, FileNotFoundError if another process
+    has recovered it.
+    """
     paid: dict[PaidKey, Paid] = {}
     unreadable = 0
     for line in path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]:
@@ -114,5 +118,8 @@ def _select_known_replies(connection: Connection, replies: Sequence[CallReply]) 
 
 
 def remove(path: Path) -> None:
-    """Remove a side file that was recovered by this process or another."""
+    """Remove a side file that was recovered by this process or another; one that is gone already is no error.
+
+    Raises OSError if it cannot be removed.
+    """
     path.unlink(missing_ok=True)

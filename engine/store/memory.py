@@ -54,7 +54,10 @@ class Memory:
 
     @contextmanager
     def transaction(self, *, is_broken_off: bool = False) -> Iterator[Connection]:
-        """A transaction, whose long statements are interrupted if it is broken off."""
+        """A transaction, committed at the end of the block and rolled back if that raises.
+
+        If it is broken off, its long statements are interrupted, which raises the driver's error.
+        """
         driver = _driver(self.connection)
         if is_broken_off:
             driver.set_progress_handler(lambda: True, PROGRESS_INSTRUCTIONS)
@@ -190,7 +193,11 @@ class MemoryDatabase:
 async def open_memory_store(
     memory: Memory, clock: Clock, *, read_only: bool = False
 ) -> AsyncIterator[Store]:
-    """Open what is in `memory` as a new worker, or only to read it; its commits are not paced."""
+    """Open what is in `memory` as a new worker, or only to read it; its commits are not paced.
+
+    Several may be open at once in one event loop, as processes would be on a file; the content outlives
+    them all. Raises UsageError on writes if `read_only`.
+    """
     identity = None if read_only else _Identity()
     if identity is not None:
         memory.workers.add(identity.id)

@@ -34,7 +34,7 @@ def key_of(one: Paid) -> PaidKey:
 
 
 def describe_keys(keys: Collection[PaidKey]) -> str:
-    """The number of answers and replies with these keys, in words."""
+    """The numbers of answers and of replies with these keys, in words as of `describe_counts`."""
     replies = sum(kind is CallReply for kind, *_ in keys)
     return describe_counts(len(keys) - replies, replies)
 
@@ -49,13 +49,19 @@ def describe_counts(answers: int, replies: int) -> str:
 
 
 def to_line(one: Paid) -> bytes:
-    """Convert to a line of JSON that `from_line` reads."""
+    """Convert to a line of JSON that `from_line` reads, with its line break; contents are compressed.
+
+    An outcome must have an answer.
+    """
     plain = _dump_reply(one) if isinstance(one, CallReply) else _dump_answer(one)
     return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Paid:
-    """Convert a line back; raises ValueError if it cannot be read."""
+    """Convert a line of a side file back, also one that an older version wrote.
+
+    Raises ValueError if it cannot be read.
+    """
     try:
         plain = json.loads(line)
         # Older versions wrote answers only, without a kind.

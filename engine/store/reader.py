@@ -126,7 +126,7 @@ class StoreReader:
         return await self._database.ask(ask)
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
-        """The documents with these digests, by digest; missing ones are left out."""
+        """The documents with these digests, as values of JSON, by digest; digests that the store lacks are left out."""
         query = select(document).where(document.c.digest.in_(bindparam("wanted", expanding=True)))
         wanted = {"wanted": sorted(set(digests))}
         rows = await self._database.ask(lambda connection: connection.execute(query, wanted).all())
@@ -172,11 +172,17 @@ class StoreReader:
         return found is not None
 
     async def layout(self, of: RunRow) -> KeptLayout | None:
-        """The last matrix of a run that was completely in the queue; None if it was not stored."""
+        """The last matrix of a run that was completely in the queue, with which an edit is compared.
+
+        None if it was not stored, as for a run of an earlier version; then all jobs are compared.
+        """
         return await self._database.ask(lambda connection: runs.load_layout(connection, of))
 
     async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
-        """Whether there are other runs whose answers could be reused; with `since`, only runs used since that time."""
+        """Whether there are other runs whose answers could be reused: those of the same service and identity.
+
+        With `since`, in seconds since the epoch, only runs that were changed from then on or are active.
+        """
         return await self._database.ask(
             lambda connection: runs.has_other_runs(connection, of, since=since)
         )
@@ -224,13 +230,19 @@ class StoreReader:
         return await self._database.ask(lambda connection: quotas.find_known(connection, keys))
 
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
-        """Whether jobs in flight of runs other than `besides` hold something under one of these quotas."""
+        """Whether jobs in flight of runs other than `besides` hold something under one of these quotas.
+
+        Then a refusal by the service may be due to what they hold, and may end with them.
+        """
         return await self._database.ask(
             lambda connection: reservations.is_held(connection, keys, besides=besides)
         )
 
     async def total_settled(self, key: QuotaKey) -> int:
-        """The total cost of requests under a quota so far, for `SharedLimits.refresh_quota`."""
+        """The total cost of requests under a quota so far, for `SharedLimits.refresh_quota`.
+
+        Read it before the service is asked, so that what is settled meanwhile is not lost.
+        """
         return await self._database.ask(lambda connection: quotas.total_settled(connection, key))
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
@@ -273,7 +285,10 @@ class StoreReader:
         )
 
     async def cells_answered_since(self, run_id: int, time: float) -> int:
-        """The number of cells of a run that were answered by requests sent at `time` or later."""
+        """The number of cells of a run that were answered by requests sent at `time` or later.
+
+        Only cells that the sweep still asks for count; `time` is in seconds since the epoch.
+        """
         return await self._database.ask(
             lambda connection: totals.count_answered_since(connection, run_id, time)
         )
@@ -297,7 +312,7 @@ class StoreReader:
         )
 
     async def past_cells(self, of: RunRow) -> int:
-        """The number of cells that only earlier versions of a run's sweep asked for."""
+        """The number of cells that only earlier versions of a run's sweep asked for, answered or not."""
         if of.generation == 1:
             return 0
         return await self._database.ask(
@@ -305,13 +320,20 @@ class StoreReader:
         )
 
     async def answers_from_other_runs(self, run_id: int) -> tuple[ReusedAnswers, ...]:
-        """The answers of a run that were reused from other runs, by the run that asked for them."""
+        """The answers of a run that were reused from other runs, by the run that asked for them.
+
+        The run with the most cells comes first; answers of runs that were deleted have the run None. Cells
+        that the sweep no longer asks for are not counted.
+        """
         return await self._database.ask(
             lambda connection: totals.answers_from_other_runs(connection, run_id)
         )
 
     async def value_columns(self, run_id: int) -> dict[str, ValueType]:
-        """The names of all further values in the results of a run, with their columns' types."""
+        """The names of all further values in the results of a run, in alphabetical order, with their columns' types.
+
+        A column whose values have no common type is text; one of whole and other numbers is of float.
+        """
         return await self._database.ask(
             lambda connection: results.value_columns(connection, run_id)
         )
@@ -333,13 +355,19 @@ class StoreReader:
     async def latest_events(
         self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100
     ) -> list[Event]:
-        """The latest events of a run that match, at most `limit`, the oldest of them first."""
+        """The latest events of a run that match, at most `limit`, the oldest of them first.
+
+        `wanted.since` is inclusive, `wanted.until` exclusive.
+        """
         return await self._database.ask(
             lambda connection: events.find_latest(connection, run_id, wanted, limit=limit)
         )
 
     async def events_after(self, run_id: int, wanted: EventFilter, after: int) -> list[Event]:
-        """The first 1,000 events of a run after the one with the id `after`, the oldest first."""
+        """The first 1,000 matching events of a run after the one with the id `after`, the oldest first.
+
+        Pass the last id that was returned to read on; an empty list means that there is nothing newer yet.
+        """
         return await self._database.ask(
             lambda connection: events.find_after(
                 connection, run_id, wanted, after=after, limit=_EVENTS_A_PAGE
@@ -379,7 +407,7 @@ class StoreReader:
         )
 
     async def find_job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
-        """One job of a run with its history; None if the run has no such job."""
+        """One job of a run with its history of attempts and answers, from one snapshot; None if the run has no such job."""
 
         def ask(connection: Connection) -> tuple[KnownJob, JobHistory] | None:
             found = inspection.find(connection, of, job_id)
@@ -399,13 +427,16 @@ class StoreReader:
         return await to_thread.run_sync(leftovers.find_answer, folder, job_id, workers)
 
     async def lanes_in_trouble(self, run_id: int) -> dict[str, EventKind]:
-        """The lanes of a run with an outage or a refusal that has not ended; see `results.lanes_in_trouble`."""
+        """The lanes of a run with an outage or a refusal that has not ended: OUTAGE or REFUSED by the lane's name.
+
+        By the log of events: the last one of these kinds in a lane decides.
+        """
         return await self._database.ask(
             lambda connection: results.lanes_in_trouble(connection, run_id)
         )
 
     async def find_accepted_changes(self, run_id: int) -> tuple[str, ...]:
-        """The accepted changes of what determines a run's answers, in words."""
+        """The changes of what determines a run's answers that the user accepted, in words, the oldest first."""
         return await self._database.ask(
             lambda connection: results.find_accepted_changes(connection, run_id)
         )
@@ -441,11 +472,17 @@ class StoreReader:
         )
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
-        """The other workers that hold jobs of a run: (id, time of the last heartbeat in seconds since the epoch)."""
+        """The other workers that hold jobs of a run, dead ones included.
+
+        Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
+        """
         return await self._find_workers(worker.c.id.in_(_owners(run_id)))
 
     async def find_executors(self, run_id: int) -> list[tuple[str, float]]:
-        """The other workers that execute a run or hold jobs of it: (id, time of the last heartbeat)."""
+        """The other workers that execute a run or hold jobs of it, dead ones included.
+
+        Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
+        """
         publishers = select(lane.c.worker).where(lane.c.run_id == run_id)
         return await self._find_workers(
             or_(worker.c.id.in_(publishers), worker.c.id.in_(_owners(run_id)))

@@ -68,7 +68,10 @@ class Spill:
             logger.warning("%s: cannot reserve space: %s", self._path, error.strerror)
 
     def keep(self, paid: Iterable[Paid]) -> None:
-        """Write the answers and replies that are not in the file yet, as far as space allows."""
+        """Write the answers and replies that are not in the file yet, as far as space allows, and wait for the disk.
+
+        `holds` says which are safe then. A lack of space is logged once and never raised.
+        """
         new = {key_of(one): one for one in paid if is_paid(one) and not self.holds(one)}
         if not new or self._descriptor is None:
             return
@@ -150,7 +153,10 @@ class Spill:
         return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
     def forget(self, committed: Iterable[Paid]) -> None:
-        """Drop what was committed, before its callers are released; clear the file once it holds nothing else."""
+        """Drop what was committed, before its callers are released; clear the file once it holds nothing else.
+
+        A file that cannot be cleared is logged: recovering it again changes nothing.
+        """
         self._kept -= {key_of(one) for one in committed}
         if self._kept or self._descriptor is None:
             return

@@ -70,7 +70,10 @@ class Worker:
                 raise
 
     async def find_lanes_elsewhere(self, run_id: int) -> list[LaneState]:
-        """What the lanes of a run wait for in the other live processes, the latest change last."""
+        """What the lanes of a run wait for in the other live processes, the latest change last.
+
+        A lane occurs once for each process that works on it. Raises StoreError if the store cannot be read.
+        """
         found = await self._database.ask(
             lambda connection: lanes.find_of_others(connection, run_id, but=self.id)
         )
@@ -246,7 +249,10 @@ class Worker:
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
 
     async def is_executed_elsewhere(self, run_id: int) -> bool:
-        """Whether another worker that is alive executes a run, or holds jobs of it."""
+        """Whether another worker that is alive executes a run, or holds jobs of it.
+
+        A worker counts as alive unless it has surely ended. Raises StoreError if the store cannot be read.
+        """
         found = await self._reader.find_executors(run_id)
         return not all(self._liveness.has_gone(worker_id) for worker_id, _ in found)
 
