@@ -44,7 +44,11 @@ class Format:
         )
 
     def read(self, text: str) -> Any:
-        """Parse a text and return its value; raises Malformed for the first mistake in it."""
+        """Parse a text and return its value: mappings with text as keys, lists, texts, numbers, booleans and None.
+
+        Raises Malformed for the first mistake in it, also for a key that occurs twice or a number that JSON
+        lacks.
+        """
         return self.document(text).require_sound()
 
 
@@ -121,7 +125,10 @@ class Document:
 
 
 def problem_of(file: str, error: Malformed) -> Problem:
-    """An error of reading a file as a problem, with its place if that is known."""
+    """An error of reading a file as a problem, with its line and column if the error has an index.
+
+    `file` is the name that the problem's place shows; nothing is read.
+    """
     place = None if error.index is None else place_of(file, error.text, error.index)
     return Problem(error.path, error.message, place=place)
 

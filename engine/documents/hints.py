@@ -22,7 +22,11 @@ _WINDOWS_PATH = re.compile(r'"(?:[A-Za-z]:\\|\\\\)')
 
 
 def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
-    """Explain a syntax error to the author of the text; returns the message and its index."""
+    """Explain a syntax error to the author of the text; returns the message and the index that it is about.
+
+    That may lie before the place where the parser gave up, such as at an opening quote. The message quotes
+    nothing of the text but keys and single characters.
+    """
     mark = error.problem_mark or error.context_mark
     index = len(text) if mark is None else min(mark.index, len(text))
     problem, found = error.problem or "it cannot be read", text[index : index + 1]
@@ -45,21 +49,27 @@ def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
 
 
 def key_hint(text: str, index: int) -> str:
-    """The message for a list or mapping in place of a key."""
+    """The message for a list or mapping in place of the key at `index`; a template such as `{{name}}` needs quotes."""
     if text[max(0, index - 1) : index + 1] in ("{{", "{["):
         return f"a key must be text; {_in_quotes('{')}"
     return "a key must be text"
 
 
 def text_hint(text: str, index: int) -> str:
-    """Advice for a value at an index whose spelling explains the mistake; else an empty text."""
+    """Advice for a value that begins at `index` and whose spelling explains the mistake; else an empty text.
+
+    It covers curly quotes, and Windows paths in double quotes.
+    """
     if text[index : index + 1] in CURLY_QUOTES and index < len(text):
         return "curly quotes are part of the text: write straight ones"
     return BACKSLASH if _WINDOWS_PATH.match(text, index) else ""
 
 
 def is_tight_mapping(value: str) -> bool:
-    """Whether a text looks like `key:value`, which YAML reads as text for want of a space."""
+    """Whether a text looks like `key:value`, which YAML reads as text for want of a space.
+
+    Not if a slash or backslash follows the colon, as in a URL or a path.
+    """
     return _TIGHT_COLON.match(value) is not None
 
 

@@ -104,7 +104,10 @@ def _integer(digits: str) -> int:
 
 
 def locate_json(text: str) -> Places:
-    """Find the keys and values of a valid JSON text."""
+    """Find the indexes at which the keys and values of a JSON text begin.
+
+    The text must be valid (`parse_json`): nothing is checked here.
+    """
     places = Places(text)
     # For each open mapping or list: its path, and the number of the current item, None for a mapping.
     opened: list[tuple[str, int | None]] = []

@@ -25,5 +25,5 @@ class Malformed(Exception):
 
 
 def line_and_column(text: str, index: int) -> tuple[int, int]:
-    """The line and column of an index in a text, both from 1."""
+    """The line and column of an index in a text, both from 1 and in characters; lines end in \\n."""
     return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)

@@ -37,7 +37,11 @@ class Places:
     duplicate_keys: list[tuple[str, int]] = field(default_factory=list)
 
     def add_key(self, path: str, index: int) -> None:
-        """Add a key of a mapping; it is called before its value is added."""
+        """Add the index at which a key of a mapping begins; it is called before its value is added.
+
+        The first of several equal keys keeps its place, and the others are noted in `duplicate_keys`, but
+        no more than a few, and none within a mapping that is itself a duplicate.
+        """
         if path not in self.keys:
             self.keys[path] = index
         elif len(self.duplicate_keys) < _TWICE_MAX and not any(
@@ -46,7 +50,7 @@ class Places:
             self.duplicate_keys.append((path, index))
 
     def add_value(self, path: str, index: int) -> None:
-        """Add the index at which a value begins."""
+        """Add the index at which the value of a path begins, unless the path has one already."""
         self.values.setdefault(path, index)
 
     def index(self, path: str, *, of_key: bool) -> tuple[int, bool]:
@@ -76,7 +80,10 @@ def _parent(path: str) -> str:
 
 
 def child_path(path: str, key: str) -> str:
-    """The path of a key in a mapping; a key such as `a.b` is quoted, which `b` in `a` is not."""
+    """The path of a key in the mapping at `path`, such as `matrix.groups`; the key alone if `path` is empty.
+
+    A key such as `a.b` is quoted, which `b` in `a` is not.
+    """
     if not key or any(mark in key for mark in (".", "[", '"', ": ")):
         key = json.dumps(key, ensure_ascii=False)
     return f"{path}.{key}" if path else key

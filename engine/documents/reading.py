@@ -13,7 +13,11 @@ FILE_BYTES_MAX = 8 * 1024 * 1024
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML, TOML or JSON file, by its suffix; raises Malformed if it cannot be read."""
+    """Read a YAML, TOML or JSON file of at most 8 MiB, by its suffix in upper or lower case.
+
+    Raises Malformed for another suffix, and if the file is missing, too large, not text, or has a syntax
+    error. The document may still have mistakes of its own, such as a key that occurs twice.
+    """
     form = _FORMATS.get(path.suffix.lower())
     if form is None and _is_folder(path):
         raise Malformed("it is a folder; name a file in it")
@@ -26,7 +30,10 @@ def read_document(path: Path) -> Document:
 
 
 def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document:
-    """Read a file as `read_document` does; raises `refuse`, with the place of the mistake."""
+    """Read a file as `read_document` does, with a mistake as an error for the user.
+
+    Raises `refuse`, SweepError or a subclass, with the path of the file and the place of the mistake.
+    """
     try:
         return read_document(path)
     except Malformed as error:
@@ -34,7 +41,11 @@ def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document
 
 
 def document_of(file: str, content: bytes, form: Format) -> Document:
-    """Parse the content of a file; raises SweepError, with the place of the mistake."""
+    """Parse the content of a file that was read already, in a format that the caller knows.
+
+    `file` is its name in messages. Raises SweepError, with the place of the mistake, if it is not text or
+    has a syntax error.
+    """
     try:
         return form.document(decode_text(content))
     except Malformed as error:
@@ -50,7 +61,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file of at most 8 MiB, with \\n as line ends; raises Malformed if it cannot."""
+    """Read a text file of at most 8 MiB, with \\n as line ends and without a byte order mark.
+
+    Raises Malformed, saying why, if it is missing, not a file, too large, not allowed to be read, or not
+    text.
+    """
     try:
         if not path.is_file():
             raise Malformed("it is not a file" if path.exists() else "there is no such file")
@@ -61,7 +76,7 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(file: Path | Traversable) -> bytes:
-    """Read a file of at most 8 MiB; raises Malformed for a larger one, and OSError."""
+    """Read a file of at most 8 MiB. Raises Malformed for a larger one, and OSError if it cannot be read."""
     with file.open("rb") as opened:
         content = opened.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
@@ -70,7 +85,10 @@ def read_bytes(file: Path | Traversable) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode UTF-8, or UTF-16 with a byte order mark; line ends become \\n. Raises Malformed."""
+    """Decode UTF-8, or UTF-16 with a byte order mark; line ends become \\n, and the mark is removed.
+
+    Raises Malformed if it is neither, with the place of the first byte that is not UTF-8.
+    """
     # Excel's "Unicode text" and files that PowerShell writes are UTF-16.
     encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     try:

@@ -66,7 +66,11 @@ class Row:
     cells: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """Return a cell as text; raises Malformed if it is blank, or neither text nor a number."""
+        """Return a cell as text, a number as Python writes it.
+
+        Raises Malformed, which names the column, if the cell is missing or blank, or neither text nor a
+        number.
+        """
         cell = self.cells.get(column)
         if isinstance(cell, int | float) and not isinstance(cell, bool):
             return f"{cell}"
@@ -100,7 +104,10 @@ class Table:
     path: str = ""
 
     def problem(self, file: str, place: str, message: str) -> Problem:
-        """A mistake in the row of this place, with the line and column at which the row begins."""
+        """A mistake in the row of this place, with the line and column at which the row begins in `file`.
+
+        `place` is that of a Row, such as `line 3` or `[2]`. Nothing is read.
+        """
         line = place.removeprefix("line ")
         if line.isdecimal():
             return Problem("", message, place=Place(file, int(line), 1))
@@ -179,12 +186,15 @@ def fold_name(name: str) -> str:
 
 
 def table_format(file: PurePath) -> TableFormat | None:
-    """The format of a table by its file's suffix; None for other files."""
+    """The format of a table by its file's suffix, in upper or lower case; None for other files."""
     return _BY_SUFFIX.get(file.suffix.lower())
 
 
 def guess_table_format(text: str) -> TableFormat | None:
-    """The format of a text that is almost certainly a table, whatever its file's suffix; else None."""
+    """The format of a text that is almost certainly a table, whatever its file's suffix; else None.
+
+    The whole text is parsed, so one with a mistake is no table.
+    """
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
         likely = TableFormat.JSONL
@@ -202,7 +212,10 @@ def guess_table_format(text: str) -> TableFormat | None:
 
 
 def read_table(text: str, written_as: TableFormat) -> Table:
-    """Parse a table of at least one row; raises Malformed, with the place of the mistake."""
+    """Parse a table of 1 to ROWS_MAX rows; its columns are those of the header, or the keys of its rows in order.
+
+    Raises Malformed, with the place of the mistake. Cells are not checked; `Row.text` does that.
+    """
     if "\0" in text:
         raise Malformed("it contains NUL characters")
     parts = _READERS[written_as](text)

@@ -105,7 +105,10 @@ def _index(text: str, line: int, column: int) -> int:
 
 
 def locate_toml(text: str) -> Places:
-    """Find the keys and values of a valid TOML text."""
+    """Find the indexes at which the keys and values of a TOML text begin.
+
+    The text must be valid (`parse_toml`): nothing is checked here.
+    """
     return _Locator(text).locate()
 
 

@@ -67,7 +67,7 @@ def validate(
 
 
 def not_a_mapping(written: object, needs: str) -> Problem:
-    """The problem of a document that is not a mapping; `needs` lists the keys that it must have."""
+    """The problem of a document that is empty or not a mapping; `needs` lists the keys that it must have, as text."""
     what = "is empty" if written is None else "must be a mapping"
     return Problem("", f"{what}; it needs {needs}")
 
@@ -80,7 +80,12 @@ def problems_of(
     *,
     other_keys: Sequence[str] = (),
 ) -> Iterator[Problem]:
-    """One problem for each error in the `written` values. Messages quote only numbers out of bounds."""
+    """One problem for each error of pydantic in the `written` values, with its path in the file below `path`.
+
+    Messages use the file's own words and quote only numbers out of bounds, never a text, which may be a
+    secret. `model` adds bounds and the known keys to them, and `other_keys` are suggested for misspelt ones
+    as well.
+    """
     mistakes = error.errors(include_url=False)
     broken = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
     for found in mistakes:
@@ -179,7 +184,10 @@ def _unknown_key(
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for an unknown key, with the nearest known one."""
+    """The message for an unknown key, with the nearest of the `known` ones if one is near.
+
+    A key such as `name:value` with a known name lacks a space, and the message says that.
+    """
     known = list(known)
     name, colon, _ = key.partition(":")
     if colon and name in known:
@@ -212,14 +220,20 @@ _YES_AND_NO = ("yes", "no", "on", "off")
 
 
 def describe_non_number(given: object) -> str:
-    """The end of a message about a value that should be a number: its type, with advice."""
+    """The end of a message about a value that should be a number: its type, with advice.
+
+    A number in quotes is recognised; texts are never quoted.
+    """
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         return ", not text: leave out the quotes"
     return describe_given(given)
 
 
 def describe_given(given: object) -> str:
-    """The end of a message about a value of the wrong type: the type; of numbers, the value."""
+    """The end of a message about a value of the wrong type: the type; of numbers and booleans, the value.
+
+    Texts are never quoted, because they may be secrets. Empty for a value of any other type.
+    """
     match given:
         case None:
             return ", but is empty"

@@ -69,7 +69,10 @@ def parse_yaml(text: str) -> tuple[Any, bool]:
 
 
 def to_yaml(text: str) -> str:
-    """Write a text as a YAML scalar of one line, with quotes only if it needs them."""
+    """Write a text as a YAML scalar of one line, with quotes only if it needs them.
+
+    It can be used as a value in block and in flow mappings; characters that cannot be printed are escaped.
+    """
     with suppress(Malformed):
         if all(parse_yaml(one)[0] == {"key": text} for one in (f"key: {text}", f"{{key: {text}}}")):
             return text
@@ -80,7 +83,10 @@ def to_yaml(text: str) -> str:
 
 
 def locate_yaml(text: str) -> Places:
-    """Find the keys and values of a valid YAML text; those inside an alias are at the alias."""
+    """Find the indexes at which the keys and values of a YAML text begin; those inside an alias are at the alias.
+
+    The text must be valid (`parse_yaml`): nothing is checked here.
+    """
     places = Places(text)
     opened: list[_OpenNode] = []
     for event in yaml.parse(text, Loader=_LOADER):

@@ -28,7 +28,11 @@ class LeadTime:
         self._took: deque[float] = deque(maxlen=memory)
 
     def adapt(self, took_s: float) -> None:
-        """Learn that a start could be used `took_s` seconds after it was requested; changes `seconds`."""
+        """Learn that a start could be used `took_s` seconds after it was requested; changes `seconds`.
+
+        The slowest of recent starts decides, apart from a few outliers, up to LEAD_MAX_S; a warning is
+        logged once that is reached.
+        """
         self._took.append(took_s)
         seconds = sorted(self._took, reverse=True)[: _OUTLIERS + 1][-1]
         if seconds > LEAD_MAX_S > self.seconds:

@@ -74,7 +74,7 @@ class Line:
         return min(self._connect.seconds, _CONNECT_MAX_S)
 
     def learn_connect_time(self, took_s: float) -> None:
-        """Learn that a call was connected `took_s` seconds after it began to connect."""
+        """Learn that a call was connected `took_s` seconds after it began to connect; later permits are asked for that much earlier."""
         self._connect.adapt(took_s)
 
     @property
@@ -172,7 +172,12 @@ class Line:
         asked.set()
 
     async def settle(self, at: float, estimate: int, taken: int) -> None:
-        """Record the tokens that a call took, and wake the lines that may find room now."""
+        """Record the tokens that a call took, and wake the lines that may find room now.
+
+        `at` and `estimate` are those of its permit; `taken` is 0 if it was never made. Nothing is recorded
+        if that changes no limit. A StoreError is ignored, because the reply is paid for: the estimate then
+        stays.
+        """
         token_limits = self._token_limits
         if taken and (not token_limits or taken == estimate):
             return
