@@ -49,7 +49,10 @@ def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
 
 
 def key_hint(text: str, index: int) -> str:
-    """The message for a list or mapping in place of the key at `index`; a template such as `{{name}}` needs quotes."""
+    """The message for a list or mapping in place of the key at `index`.
+
+    A template such as `{{name}}` reads as one, and the message then says to put it in quotes.
+    """
     if text[max(0, index - 1) : index + 1] in ("{{", "{["):
         return f"a key must be text; {_in_quotes('{')}"
     return "a key must be text"

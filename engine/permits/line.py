@@ -74,7 +74,10 @@ class Line:
         return min(self._connect.seconds, _CONNECT_MAX_S)
 
     def learn_connect_time(self, took_s: float) -> None:
-        """Learn that a call was connected `took_s` seconds after it began to connect; later permits are asked for that much earlier."""
+        """Learn that a call was connected `took_s` seconds after it began to connect.
+
+        Later permits are asked for that much earlier, and their calls begin to connect before their start.
+        """
         self._connect.adapt(took_s)
 
     @property
