@@ -58,7 +58,11 @@ class Place:
     path: str = "/"
 
     def contains(self, url: httpx.URL) -> bool:
-        """Whether the URL is this place or below its path; a missing scheme allows any, a missing port the scheme's."""
+        """Whether the URL is this place or below its path.
+
+        A missing scheme allows http and https, and a missing port is the default of the URL's scheme. Paths
+        are compared by whole segments: `/v1` contains `/v1/chat` and not `/v10`.
+        """
         return (
             self.host == canonical(url.host)
             and self.scheme in (None, url.scheme)
@@ -136,7 +140,10 @@ class GuardedResolver(AbstractResolver):
 
 
 def parse_entry(entry: str) -> Place | Network:
-    """Parse an entry of the list. Raises ValueError, listing the possible forms, for any other text."""
+    """Parse an entry of the list: a host, host:port, the beginning of a URL, an address, or a network.
+
+    Nothing is resolved. Raises ValueError, listing the possible forms, for any other text.
+    """
     text = entry.strip()
     try:
         if "://" in text:
@@ -162,7 +169,10 @@ def parse_entry(entry: str) -> Place | Network:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is on the public internet; an IPv4 address embedded in an IPv6 address counts."""
+    """Whether an address is on the public internet; multicast, private and reserved ones are not.
+
+    An IPv4 address embedded in an IPv6 address (mapped, 6to4, NAT64, Teredo) counts in its place.
+    """
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:

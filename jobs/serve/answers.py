@@ -14,7 +14,11 @@ from jobs.serve.config import AnswerShape
 
 
 def render_answer(answer: Answer, shape: AnswerShape) -> tuple[bytes, dict[str, Any]]:
-    """The response body in the format of one version or of all, and the evaluator's own document."""
+    """The response body in the format of one version or of all, and the evaluator's own document.
+
+    The body is the evaluator's bytes, unchanged, unless the format needs other fields; the document, for
+    the history, never depends on the format.
+    """
     document: dict[str, Any] = json.loads(answer.raw)
     if shape not in ("all", "1.0.11"):
         return answer.raw, document

@@ -29,7 +29,10 @@ _DESCRIPTIONS = {
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: the errors that its documentation lists."""
+    """The `responses` of a route for the OpenAPI document: the errors of these statuses, with their bodies.
+
+    Raises KeyError for a status that the contract does not have.
+    """
     return {
         status: {
             "model": HTTPValidationError if status == 422 else RefusalResponse,

@@ -230,7 +230,7 @@ class ServeConfig(_Part):
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a model's id is a pattern that can match several models."""
+    """Whether a model's id is a pattern that can match several models: it contains `*`, `?` or `[`."""
     return not _WILD.isdisjoint(name)
 
 

@@ -88,5 +88,8 @@ class EvaluationContext:
         logger.warning("unread", extra={"cause": f"{where} ({len(body)} bytes)"})
 
     def is_from_target(self, error: JobError) -> bool:
-        """Whether the model under test caused an error of this evaluation, and not a judge or an attacker."""
+        """Whether the model under test caused an error of this evaluation, and not a judge or an attacker.
+
+        `error` must be the object that was raised: equal ones are not recognised.
+        """
         return error in self._target_errors

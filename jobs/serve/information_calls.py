@@ -21,7 +21,10 @@ from jobs.serve.openapi import Tag
 
 
 def information_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRouter:
-    """The router of these calls, which answer from the configuration, the cases and the ledger."""
+    """The router of these calls, which answer from the configuration, the cases and the ledger.
+
+    They start no evaluation and send nothing to a model. Ping and version need no key.
+    """
     router = APIRouter()
 
     @router.get(

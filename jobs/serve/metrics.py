@@ -102,13 +102,16 @@ class Metrics:
         self.registry.register(_RefusedBodies(budget))
 
     def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered with `status` in `seconds`; `path` is a route of the app, or "(unknown)"."""
+        """Count a request that was answered with `status` in `seconds`.
+
+        `path` is a route of the app, or "(unknown)" for any other path, so that callers cannot add metrics.
+        """
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(method, path).observe(seconds)
 
 
 def metrics_router(metrics: Metrics) -> APIRouter:
-    """The router of GET /metrics, which is not part of the contract or the OpenAPI document."""
+    """The router of GET /metrics, which is not part of the contract or the OpenAPI document and needs no key."""
     router = APIRouter()
 
     @router.get("/metrics", include_in_schema=False)

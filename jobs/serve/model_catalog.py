@@ -111,7 +111,11 @@ class ModelCatalog:
 
     @asynccontextmanager
     async def open_finetune(self, name: str, key: str) -> AsyncIterator[CatalogModel]:
-        """A fine-tuned model at OpenAI, called with the caller's key, which is dropped after the block."""
+        """A fine-tuned model at OpenAI, called with the caller's key, which is dropped after the block.
+
+        The judge and the attacker stay the service's own. The limits of `openai` hold; the configuration
+        must have it. Nothing is sent on opening.
+        """
         openai = self._config.openai
         assert openai is not None, "the caller checks that it is configured"
         settings = LocalSettings(
@@ -140,7 +144,10 @@ class ModelCatalog:
             yield CatalogModel(model=name, target=target, client=client)
 
     def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:
-        """The job kind `name` (`single_turn` or `multi_turn`) for a model, over these cases instead of a group's."""
+        """The job kind `name` (`single_turn` or `multi_turn`) for a model.
+
+        It evaluates these cases, whatever group a job names, and shares the catalog's judge and attacker.
+        """
         setup = self._setup.with_target(model.target, cases)
         [kind] = [kind for kind in (SingleTurn(setup), MultiTurn(setup)) if kind.name == name]
         return kind

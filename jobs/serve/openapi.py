@@ -43,7 +43,10 @@ TAGS = [{"name": tag.value, "description": text} for tag, text in _TAGS.items()]
 
 
 def install_document(app: FastAPI) -> None:
-    """Make the app serve its document with integers as the bounds of integers."""
+    """Make the app serve its document with integers as the bounds of integers.
+
+    It is generated at the first request and kept, so routes must be added before that.
+    """
 
     def document() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -61,7 +64,7 @@ def install_document(app: FastAPI) -> None:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The id of a call, which generated clients use as the function's name."""
+    """The id of a call, which generated clients use as the function's name: its path without `/v1`, in snake case."""
     path = route.path_format.removeprefix("/v1")
     return path.strip("/").replace("/", "_").replace("-", "_")
 

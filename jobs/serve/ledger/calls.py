@@ -20,7 +20,10 @@ _ROWS = PermitRows()
 
 
 def load_accounts(connection: Connection) -> Accounts:
-    """The names of endpoints' accounts in this ledger, which depend on its salt; the first call makes one."""
+    """The names of endpoints' accounts in this ledger, which depend on its salt.
+
+    The first call makes the salt, within the caller's transaction; it never changes after that.
+    """
     new = insert(salt).values(id=1, value=token_bytes(SALT_BYTES))
     connection.execute(new.on_conflict_do_nothing())
     return Accounts(connection.execute(select(salt.c.value)).scalar_one())
@@ -32,7 +35,7 @@ def list_digests(connection: Connection, scope: str) -> set[str]:
 
 
 def find_response(connection: Connection, scope: str, digest: str) -> bytes | None:
-    """The response saved under a digest in a scope, or None."""
+    """The response saved under a digest in a scope, unpacked; None if there is none."""
     found = connection.execute(
         select(call.c.response).where(call.c.scope == scope, call.c.digest == digest)
     ).scalar()
@@ -40,7 +43,7 @@ def find_response(connection: Connection, scope: str, digest: str) -> bytes | No
 
 
 def count_charged(connection: Connection, scope: str) -> int:
-    """The number of responses in a scope that were charged as test cases."""
+    """The number of responses in a scope that were charged as test cases, of an evaluation that is not complete."""
     found = select(count()).where(call.c.scope == scope, call.c.is_test)
     return connection.execute(found).scalar_one()
 
@@ -48,7 +51,10 @@ def count_charged(connection: Connection, scope: str) -> int:
 def save_response(
     connection: Connection, scope: str, digest: str, response: bytes, *, is_test: bool, now: float
 ) -> bool:
-    """Save a response. Returns False, and changes nothing, if the scope has one under this digest."""
+    """Save a response; `is_test` says that it is charged as a test case. `now` is in epoch seconds.
+
+    Returns False, and changes nothing, if the scope has one under this digest.
+    """
     inserted = connection.execute(
         insert(call)
         .values(
@@ -69,12 +75,19 @@ def delete_scope(connection: Connection, scope: str) -> None:
 
 
 def delete_before(connection: Connection, time: float) -> None:
-    """Delete the responses recorded before `time`, left by evaluations that were not requested again."""
+    """Delete the responses recorded before `time` (epoch seconds), left by evaluations that were not requested again.
+
+    What they cost stays charged.
+    """
     connection.execute(delete(call).where(call.c.recorded_at < time))
 
 
 def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> PermitGrant:
-    """Grant the first calls of a request, as many as its limits allow now."""
+    """Grant the first calls of a request, as many as its limits allow at `now`, and count them.
+
+    The grant has the starts in the order of the calls, or else when to ask again. The request must have no
+    cap.
+    """
     assert request.cap is None, "a cap belongs to a run"
     before = _read_permits(connection, [limit.name for limit in request.limits])
     granted, after = permits.take(before, request, now=now)
@@ -83,7 +96,7 @@ def take_permits(connection: Connection, request: PermitRequest, *, now: float) 
 
 
 def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> None:
-    """Record the tokens that a call took; 0 if it was not made, which frees its slot."""
+    """Record the tokens that a call took in place of its estimate; 0 if it was not made, which frees its slot."""
     before = _read_permits(connection, start.names)
     _write_permits(connection, before, permit_rows.settle(before, start, taken=taken))
 

@@ -35,7 +35,10 @@ def record(
     *,
     now: float,
 ) -> None:
-    """Record an evaluation; each result has the columns of the table, without `evaluation`."""
+    """Record an evaluation and its results, in their order; `now` is in epoch seconds.
+
+    Each result has the columns of the table `result`, without `evaluation`. There may be none.
+    """
     added = connection.execute(
         evaluation.insert().values(
             key_id=key_id, kind=kind, evaluation_id=evaluation_id, created_at=now
@@ -50,7 +53,10 @@ def record(
 def list_results(
     connection: Connection, key_id: int, kind: str, *, limit: int, offset: int
 ) -> list[PastResult]:
-    """Earlier results of a key: the latest evaluation first, the results of each in their order."""
+    """At most `limit` earlier results of a key and kind, after the first `offset`.
+
+    The latest evaluation comes first, and the results of each are in their order.
+    """
     return _read(
         connection,
         _select(key_id, kind)
@@ -63,7 +69,7 @@ def list_results(
 def results_of_evaluation(
     connection: Connection, key_id: int, kind: str, evaluation_id: int
 ) -> list[PastResult]:
-    """The results of one evaluation, empty if the key has no evaluation with this id."""
+    """The results of one evaluation in their order; empty if the key has none of this kind with this id."""
     return _read(
         connection,
         _select(key_id, kind)
@@ -75,7 +81,10 @@ def results_of_evaluation(
 def results_by_id(
     connection: Connection, key_id: int, kind: str, test_result_ids: Sequence[int]
 ) -> list[PastResult]:
-    """The results with these ids, oldest first; ids of other keys and unknown ids are left out."""
+    """The results with these ids, the oldest first, whatever the order of the ids.
+
+    Ids of other keys or kinds and unknown ids are left out.
+    """
     return _read(
         connection,
         _select(key_id, kind)

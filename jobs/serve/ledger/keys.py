@@ -33,7 +33,7 @@ class Key:
     revoked_at: float | None
 
     def may_use(self, group: str) -> bool:
-        """Whether the key may use a group of test cases."""
+        """Whether the key may use a group of test cases; the group need not exist."""
         return self.groups is None or group in self.groups
 
 
@@ -73,7 +73,7 @@ def create(
 
 
 def find(connection: Connection, text: str) -> Key | None:
-    """The key with this text, or None if it is unknown or revoked."""
+    """The key with this text, None if it is unknown or revoked; it is found by its hash."""
     rows = connection.execute(
         select(api_key).where(api_key.c.digest == _digest(text), api_key.c.revoked_at.is_(None))
     )
@@ -87,7 +87,10 @@ def list_keys(connection: Connection) -> list[Key]:
 
 
 def revoke(connection: Connection, name: str, *, now: float) -> None:
-    """Revoke a key for good; a revoked one stays as it is. Raises UsageError if it does not exist."""
+    """Revoke a key for good; one that is revoked already keeps its time. `now` is in epoch seconds.
+
+    A running service refuses it from the next request on. Raises UsageError if it does not exist.
+    """
     changed = connection.execute(
         update(api_key)
         .where(api_key.c.name == name, api_key.c.revoked_at.is_(None))
@@ -105,7 +108,11 @@ def change(
     groups: Sequence[str] | None = None,
     all_groups: bool = False,
 ) -> None:
-    """Change what a key may use; None leaves a value unchanged. Raises UsageError as `create` does."""
+    """Change what a key may use; None leaves a value unchanged. Raises UsageError as `create` does.
+
+    `allotment` is in test cases a month, `all_groups` comes before `groups`. It applies to the next
+    request, also of a running service; what was used this month stays.
+    """
     values: dict[str, int | str | None] = {}
     if allotment is not None:
         values["allotment"] = _check_allotment(allotment)

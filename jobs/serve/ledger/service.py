@@ -90,12 +90,16 @@ class Ledger:
         return await self._transact(lambda connection: keys.find(connection, text))
 
     async def count_used(self, key: Key) -> int:
-        """The number of test cases that a key has generated this month (UTC)."""
+        """The number of test cases that a key has generated this month (UTC), without those that are reserved."""
         period = usage.period_of(self._clock.now())
         return await self._transact(lambda connection: usage.count_used(connection, key.id, period))
 
     async def reserve(self, key: Key, tests: int) -> "Reservation | None":
-        """Reserve `tests`, the most that an evaluation may need; None if fewer are left this month."""
+        """Reserve `tests`, the most that an evaluation may need, of what the key has left this month (UTC).
+
+        Returns None, and reserves nothing, if fewer are left. What an evaluation does not use is released
+        when the reservation ends.
+        """
         await self._release_pending()
         period = usage.period_of(self._clock.now())
         is_reserved = await self._transact(
@@ -126,7 +130,7 @@ class Ledger:
             raise
 
     async def count_charged(self, scope: str) -> int:
-        """The number of test cases of a scope that were generated and charged."""
+        """The number of test cases of a scope that were generated and charged, before its evaluation is recorded."""
         return await self._transact(lambda connection: calls.count_charged(connection, scope))
 
     async def list_digests(self, scope: str) -> set[str]:
@@ -134,7 +138,7 @@ class Ledger:
         return await self._transact(lambda connection: calls.list_digests(connection, scope))
 
     async def find_response(self, scope: str, digest: str) -> bytes | None:
-        """The response saved under a digest in a scope, or None."""
+        """The response saved under a digest in a scope, None if there is none; it costs nothing."""
         return await self._transact(
             lambda connection: calls.find_response(connection, scope, digest)
         )
@@ -142,7 +146,11 @@ class Ledger:
     async def save_response(
         self, scope: str, digest: str, response: bytes, reservation: "Reservation | None"
     ) -> None:
-        """Save a response; with a reservation, charge it as one of the reserved test cases."""
+        """Save a response; with a reservation, charge it as one of the reserved test cases.
+
+        Both are done in one transaction, which is completed although the caller is cancelled. A digest that
+        the scope has already is neither saved nor charged again.
+        """
         now = self._clock.now()
 
         def work(connection: Connection) -> bool:
@@ -158,7 +166,10 @@ class Ledger:
             reservation.unspent -= 1
 
     async def take_permits(self, request: PermitRequest) -> PermitGrant:
-        """Grant the first calls of a request, as many as its limits allow now."""
+        """Grant the first calls of a request, as many as its limits allow now, and count them.
+
+        The grant has the starts in the order of the calls, or else when to ask again.
+        """
         return await self._transact(
             lambda connection: calls.take_permits(connection, request, now=self._clock.now())
         )
@@ -168,7 +179,7 @@ class Ledger:
         return ()
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Record the tokens that a call took; 0 if it was not made, which frees its slot."""
+        """Record the tokens that a call took in place of its estimate; 0 if it was not made, which frees its slot."""
         await self._transact(lambda connection: calls.settle_permit(connection, start, taken=taken))
 
     async def record_evaluation(
@@ -180,7 +191,11 @@ class Ledger:
         *,
         scope: str,
     ) -> None:
-        """Record an evaluation's results in the history, and delete its saved responses."""
+        """Record an evaluation's results in the history, and delete its saved responses.
+
+        All in one transaction, which also deletes history that is older than the service keeps. An equal
+        request after that is a new evaluation.
+        """
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
@@ -193,7 +208,10 @@ class Ledger:
     async def list_results(
         self, key: Key, kind: str, *, limit: int, offset: int
     ) -> list[PastResult]:
-        """At most `limit` results of a key, those of the latest evaluation first, after the first `offset`."""
+        """At most `limit` results of a key and kind, after the first `offset`.
+
+        Those of the latest evaluation come first; the results of one evaluation are in their order.
+        """
         return await self._transact(
             lambda connection: history.list_results(
                 connection, key.id, kind, limit=limit, offset=offset
@@ -203,7 +221,7 @@ class Ledger:
     async def results_of_evaluation(
         self, key: Key, kind: str, evaluation_id: int
     ) -> list[PastResult]:
-        """The results of one evaluation, empty if the key has no evaluation with this id."""
+        """The results of one evaluation in their order; empty if the key has none of this kind with this id."""
         return await self._transact(
             lambda connection: history.results_of_evaluation(
                 connection, key.id, kind, evaluation_id
@@ -213,7 +231,7 @@ class Ledger:
     async def results_by_id(
         self, key: Key, kind: str, test_result_ids: Sequence[int]
     ) -> list[PastResult]:
-        """The results with these ids, oldest first; ids of other keys and unknown ids are left out."""
+        """The results with these ids, the oldest first; ids of other keys or kinds and unknown ids are left out."""
         return await self._transact(
             lambda connection: history.results_by_id(connection, key.id, kind, test_result_ids)
         )

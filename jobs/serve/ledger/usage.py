@@ -21,7 +21,10 @@ def period_of(now: float) -> str:
 
 
 def reserve(connection: Connection, key_id: int, period: str, tests: int) -> bool:
-    """Reserve `tests` of a key's allotment for a month; returns False, and reserves nothing, if fewer are left."""
+    """Reserve `tests` of a key's allotment for a month such as `2026-11`.
+
+    Returns False, and reserves nothing, if fewer are left after those that are used and reserved.
+    """
     connection.execute(
         insert(usage)
         .values(key_id=key_id, period=period, used=0, reserved=0)
@@ -38,7 +41,7 @@ def reserve(connection: Connection, key_id: int, period: str, tests: int) -> boo
 
 
 def spend(connection: Connection, key_id: int, period: str) -> None:
-    """Count one of the reserved tests as used."""
+    """Count one of the reserved tests as used; the caller has reserved it in the same month."""
     connection.execute(
         update(usage)
         .where(_row(key_id, period))
@@ -47,19 +50,19 @@ def spend(connection: Connection, key_id: int, period: str) -> None:
 
 
 def release(connection: Connection, key_id: int, period: str, tests: int) -> None:
-    """Release reserved tests that were not used."""
+    """Release reserved tests that were not used, in the month in which they were reserved."""
     connection.execute(
         update(usage).where(_row(key_id, period)).values(reserved=usage.c.reserved - tests)
     )
 
 
 def release_all(connection: Connection) -> None:
-    """Release all reservations, left by a service that was killed."""
+    """Release all reservations, left by a service that was killed; no service may be running."""
     connection.execute(update(usage).values(reserved=0))
 
 
 def count_used(connection: Connection, key_id: int, period: str) -> int:
-    """The number of test cases that a key has generated in a month."""
+    """The number of test cases that a key has generated in a month such as `2026-11`; 0 if it had none."""
     return connection.execute(select(usage.c.used).where(_row(key_id, period))).scalar() or 0
 
 

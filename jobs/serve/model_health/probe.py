@@ -77,7 +77,10 @@ class ModelProbe:
 
 
 def probe_from_configuration(endpoint: ModelEndpoint) -> ModelProbe:
-    """The probe of a request of version 3. Raises RequestValidationError if it is malformed."""
+    """The probe of a request of version 3, with its key, headers and further fields; nothing is sent.
+
+    Raises RequestValidationError, which names the field, if the request is malformed.
+    """
     model = endpoint.configuration
     url, path, where = _locate(model)
     auth = model.auth_data or {}
@@ -103,7 +106,10 @@ def probe_from_configuration(endpoint: ModelEndpoint) -> ModelProbe:
 
 
 def probe_from_target(target: TargetModelConfiguration) -> ModelProbe:
-    """The probe of a request of the legacy client. Raises RequestValidationError if it is malformed."""
+    """The probe of a request of the legacy client, whose key is sent as a bearer token; nothing is sent.
+
+    Raises RequestValidationError, which names the field, if the request is malformed.
+    """
     where = ("target_model_configuration", "model_endpoint_url")
     secret = target.model_api_key or ""
     key_header = {"authorization": f"Bearer {secret}"} if secret else {}
@@ -121,7 +127,10 @@ def probe_from_target(target: TargetModelConfiguration) -> ModelProbe:
 
 
 def probe_from_rt_target(target: Target) -> ModelProbe:
-    """The probe of a request under `/rt`. Raises RequestValidationError if it is malformed."""
+    """The probe of a request under `/rt`, whose key is sent as a bearer token; nothing is sent.
+
+    Raises RequestValidationError, which names the field, if the request is malformed.
+    """
     secret = target.api_key or ""
     where = ("target", "endpoint")
     return ModelProbe(
@@ -137,7 +146,7 @@ def probe_from_rt_target(target: Target) -> ModelProbe:
 
 
 def invalid_request(where: tuple[str, ...], message: str) -> RequestValidationError:
-    """The error for a mistake in a request's body, at the location `where`."""
+    """The error for a mistake in a request's body, at the location `where` below the body; not raised here."""
     return RequestValidationError(
         [{"loc": ("body", *where), "msg": message, "type": "value_error"}]
     )
