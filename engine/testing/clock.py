@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf, isinf
 
@@ -38,12 +39,10 @@ _MOST_GONE = 64
 """Sleepers that were cancelled and may still be in the heap, in addition to as many as sleep."""
 
 
-@dataclass(slots=True, order=True)
+@dataclass(slots=True, eq=False)
 class _Sleeper:
-    until: float
-    number: int
-    wake: Callable[[], None] = field(compare=False)
-    is_gone: bool = field(compare=False, default=False)
+    wake: Callable[[], None]
+    is_gone: bool = False
     """Whether it was woken or cancelled; one that was cancelled stays in the heap until its time."""
 
 
@@ -63,7 +62,8 @@ class FakeClock:
         self._now = now
         self._quiet_s = quiet_s
         self._asked = 0
-        self._sleepers: list[_Sleeper] = []
+        self._sleepers: list[tuple[float, int, _Sleeper]] = []
+        """A heap of sleepers, each with the time at which it wakes, and its number."""
         self._asleep = 0
         self._threads_asleep = 0
         self._pauses = 0
@@ -81,8 +81,11 @@ class FakeClock:
             await lowlevel.checkpoint()
             return
         woken = new_future()
-        with self._sleeping(self._now + seconds, lambda: finish(woken)):
+        sleeper = self._add_sleeper(self._now + seconds, partial(finish, woken))
+        try:
             await woken
+        finally:
+            self._remove(sleeper)
 
     def sleep_in_thread(self, seconds: float) -> None:
         """Block a thread of `anyio.to_thread` until the clock was moved by `seconds`.
@@ -116,8 +119,11 @@ class FakeClock:
         with anyio.CancelScope() as scope:
             if until <= self._now:
                 scope.cancel()
-            with self._sleeping(until, scope.cancel):
+            sleeper = self._add_sleeper(until, scope.cancel)
+            try:
                 yield scope
+            finally:
+                self._remove(sleeper)
 
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, stopping at the time of each sleeper until every task waits."""
@@ -157,8 +163,7 @@ class FakeClock:
         left.
         """
         self._now += seconds
-        for sleeper in self._sleepers:
-            sleeper.until += seconds
+        self._sleepers = [(until + seconds, number, one) for until, number, one in self._sleepers]
         heapify(self._sleepers)
 
     async def _jump_along(self) -> None:
@@ -178,32 +183,31 @@ class FakeClock:
         """Move on to the next sleeper's time, and wake all that sleep until then."""
         self._now = max(self._now, self._next())
         while self._next() <= self._now:
-            sleeper = heappop(self._sleepers)
+            _, _, sleeper = heappop(self._sleepers)
             sleeper.is_gone = True
             sleeper.wake()
 
-    @contextmanager
-    def _sleeping(self, until: float, wake: Callable[[], None]) -> Iterator[None]:
-        """Within the block `wake` is called once the time is `until`."""
+    def _add_sleeper(self, until: float, wake: Callable[[], None]) -> _Sleeper:
+        """Have `wake` called once the time is `until`, unless the sleeper is removed before."""
         self._asked += 1
-        sleeper = _Sleeper(until, self._asked, wake)
-        heappush(self._sleepers, sleeper)
+        sleeper = _Sleeper(wake)
+        heappush(self._sleepers, (until, self._asked, sleeper))
         self._asleep += 1
         self._stirred.set()
-        try:
-            yield
-        finally:
-            self._asked += 1
-            self._asleep -= 1
-            sleeper.is_gone = True
-            if len(self._sleepers) > 2 * self._asleep + _MOST_GONE:
-                self._sleepers = [one for one in self._sleepers if not one.is_gone]
-                heapify(self._sleepers)
+        return sleeper
+
+    def _remove(self, sleeper: _Sleeper) -> None:
+        self._asked += 1
+        self._asleep -= 1
+        sleeper.is_gone = True
+        if len(self._sleepers) > 2 * self._asleep + _MOST_GONE:
+            self._sleepers = [one for one in self._sleepers if not one[-1].is_gone]
+            heapify(self._sleepers)
 
     def _next(self) -> float:
-        while self._sleepers and self._sleepers[0].is_gone:
+        while self._sleepers and self._sleepers[0][-1].is_gone:
             heappop(self._sleepers)
-        return self._sleepers[0].until if self._sleepers else inf
+        return self._sleepers[0][0] if self._sleepers else inf
 
     async def _become_quiet(self) -> None:
         """Return once every task waits: for this clock, for another task, or for the outside."""

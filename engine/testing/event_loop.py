@@ -7,11 +7,9 @@ Parts of this read private attributes of asyncio's loops. On a loop without them
 import asyncio
 import gc
 import threading
-from collections.abc import Iterable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from collections.abc import Generator, Iterable
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, coroutine
 from typing import Any
-
-from anyio import lowlevel
 
 _lookers = 0
 """Tasks that wait in `look_again`, which are ready only to look."""
@@ -34,9 +32,14 @@ async def look_again() -> None:
     global _lookers
     _lookers += 1
     try:
-        await lowlevel.checkpoint()
+        await _next_pass()
     finally:
         _lookers -= 1
+
+
+@coroutine
+def _next_pass() -> Generator[None, None, None]:
+    yield
 
 
 async def look_again_in(seconds: float) -> None:
