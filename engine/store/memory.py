@@ -44,13 +44,15 @@ class Memory:
             connect_args={"isolation_level": None, "check_same_thread": False},
             hide_parameters=True,
         )
-        self.connection = database.connect()
+        # Without transactions of SQLAlchemy's own, which cost more than those of SQLite.
+        self.connection = database.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._driver = cast(sqlite3.Connection, self.connection.connection.driver_connection)
         finalize(self, _close, self.connection)
         with self.transaction():
             for statement in schema():
                 self.connection.exec_driver_sql(statement)
         # The pragma has no effect within a transaction.
-        _driver(self.connection).execute("PRAGMA foreign_keys = ON")
+        self._driver.execute("PRAGMA foreign_keys = ON")
 
     @contextmanager
     def transaction(self, *, is_broken_off: bool = False) -> Iterator[Connection]:
@@ -58,21 +60,16 @@ class Memory:
 
         If it is broken off, its long statements are interrupted, which raises the driver's error.
         """
-        driver = _driver(self.connection)
+        driver = self._driver
         if is_broken_off:
             driver.set_progress_handler(lambda: True, PROGRESS_INSTRUCTIONS)
         try:
-            with self.connection.begin():
-                # Not by an event of the engine: then each statement would look for listeners.
-                driver.execute("BEGIN")
+            driver.execute("BEGIN")
+            with driver:
                 yield self.connection
         finally:
             if is_broken_off:
                 driver.set_progress_handler(None, PROGRESS_INSTRUCTIONS)
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _close(connection: Connection) -> None:
