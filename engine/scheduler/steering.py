@@ -52,7 +52,8 @@ class Steering:
 
     def listen(self) -> None:
         """Notice each `wake` from here on: the checks that follow may miss what it is about."""
-        self._wake = anyio.Event()
+        if self._wake.is_set():
+            self._wake = anyio.Event()
 
     async def wait(self, until: float) -> None:
         """Wait for a `wake` since `listen`, until `until` (seconds since the epoch) or for an hour at most.

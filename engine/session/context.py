@@ -55,7 +55,8 @@ class _UnderWay:
 
     def __init__(self) -> None:
         self._count = 0
-        self._none = anyio.Event()
+        self._none: anyio.Event | None = None
+        """Set once there is none, for those that wait."""
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -65,13 +66,14 @@ class _UnderWay:
             yield
         finally:
             self._count -= 1
-            if not self._count:
+            if not self._count and self._none is not None:
                 self._none.set()
-                self._none = anyio.Event()
+                self._none = None
 
     async def until_none(self) -> None:
         """Wait until there is none."""
         while self._count:
+            self._none = self._none or anyio.Event()
             await self._none.wait()
 
 

@@ -196,7 +196,8 @@ class Writer:
         An answer whose commit failed for too long is durable as well: this returns True, and the next process that
         opens the store recovers the answer from the side file.
         """
-        return await self._submit(Change[bool](outcome))
+        change: Change[bool] = Change(outcome)
+        return await self._submit(change)
 
     async def keep(self, reply: CallReply) -> bool:
         """Store a reply to a call within a job; returns, after COMMIT, whether it is the one that counts.
@@ -204,7 +205,8 @@ class Writer:
         A reply whose commit failed for too long is durable in the side file, like an answer. If the store has
         vanished, raises StoreLost once the reply is in the side file, because nothing more may be sent.
         """
-        return await self._submit(Change[bool](reply))
+        change: Change[bool] = Change(reply)
+        return await self._submit(change)
 
     async def _submit(self, change: Change[T]) -> T:
         if self._is_closed:
@@ -232,8 +234,8 @@ class Writer:
     def _take_along(self, batch: list[Change[Any]]) -> list[tuple[Piggyback[Any], Change[Any]]]:
         if not any(isinstance(change.work, Outcome) for change in batch):
             return []
-        along = [
-            (piggyback, Change[Any](piggyback.prepare))
+        along: list[tuple[Piggyback[Any], Change[Any]]] = [
+            (piggyback, Change(piggyback.prepare))
             for piggyback in self.piggybacks
             if all(change.work != piggyback.prepare for change in batch)
         ]

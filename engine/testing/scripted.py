@@ -106,7 +106,7 @@ class Recording:
         self.started.append(Start(job, clock.now()))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        self._tell()
+        self._changed.set()
         try:
             if self.takes_s:
                 await clock.sleep(self.takes_s)
@@ -114,7 +114,7 @@ class Recording:
             end = self.script(job)
         finally:
             self.in_flight -= 1
-            self._tell()
+            self._changed.set()
         if isinstance(end, Exception):
             raise end
         self.tests += end.measurement.tests
@@ -122,11 +122,9 @@ class Recording:
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
+            if self._changed.is_set():
+                self._changed = anyio.Event()
             await self._changed.wait()
-
-    def _tell(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
 
 
 class ScriptedKind(JobKind):
