@@ -8,7 +8,11 @@ _BINS = 5
 
 
 def mean_absolute_error(judged: Sequence[float], human: Sequence[float]) -> float:
-    """The mean of |judge - human|; both in the same order, not empty."""
+    """The mean of |judge - human| over scores in 0..1, so itself in 0..1.
+
+    Both in the same order. Raises ValueError if they have different lengths, ZeroDivisionError if they are
+    empty.
+    """
     pairs = list(zip(judged, human, strict=True))
     return sum(abs(a - b) for a, b in pairs) / len(pairs)
 
@@ -50,7 +54,11 @@ class Errors:
 
 
 def errors_at(judged: Sequence[float], human: Sequence[float], threshold: float) -> Errors:
-    """A false negative is a reply that people fail (score < threshold) and the judge lets pass."""
+    """How often judge and people disagree about passing, which takes a score of at least `threshold`.
+
+    A false negative is a reply that people fail and the judge lets pass. Both in the same order; raises
+    ValueError if they have different lengths.
+    """
     pairs = [(a >= threshold, b >= threshold) for a, b in zip(judged, human, strict=True)]
     return Errors(
         false_negatives=sum(judge and not person for judge, person in pairs),
@@ -61,7 +69,10 @@ def errors_at(judged: Sequence[float], human: Sequence[float], threshold: float)
 
 
 def picture(judged: Sequence[float], human: Sequence[float]) -> str:
-    """Counts of replies by human score (up) and judge's score (across), in five steps each."""
+    """Counts of replies by human score (up) and judge's score (across), in five steps each, as lines of text.
+
+    Both in the same order; a judge that agrees with people fills the rising diagonal.
+    """
     counts = [[0] * _BINS for _ in range(_BINS)]
     for judge, person in zip(judged, human, strict=True):
         counts[_bin(person)][_bin(judge)] += 1

@@ -28,7 +28,11 @@ def single_turn_answer(
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
-    """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    """The raw answer and its numbers; `key` is the job's, from which all identifiers derive.
+
+    Equal arguments give equal bytes. The document contains `provenance` and the `warning`. Unanswered
+    questions are neither passed nor failed.
+    """
     layers = found.layers
     results = [
         [_result_fields(key, number, one) for one in layer] for number, layer in enumerate(layers)
@@ -57,7 +61,11 @@ def multi_turn_answer(
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
-    """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    """The raw answer and its numbers, with one test for each conversation.
+
+    `key` is the job's, from which all identifiers derive, so equal arguments give equal bytes. The document
+    contains `provenance` and the `warning`. Unfinished conversations are neither passed nor failed.
+    """
     conversations = found.conversations
     passed = sum(one.passed for one in conversations)
     document = {

@@ -116,7 +116,11 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str | None:
-        """The person's next message; None if the model refuses or writes one that may not be sent."""
+        """The person's next message, from one call to the model; None if the model refuses or writes one that may not be sent.
+
+        `strategy` is a name in the instructions. A case in another language than English gives None without
+        a call. Raises JobError if the call fails, other than by moderation.
+        """
         if not case.is_english:
             return None
         notes = [*_describe_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
@@ -149,7 +153,11 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str:
-        """The model's answer to `task` about `messages`; empty if its provider withheld it."""
+        """The model's answer to `task` about `messages`, from one call; empty if its provider withheld it.
+
+        `rules` are the system message, and the messages are quoted, so that nothing in them is taken for an
+        instruction. Raises JobError if the call fails otherwise.
+        """
         nonce, exchange = quote_messages(messages)
         question = Question(
             model=self._model,
@@ -189,7 +197,10 @@ def _describe_judgement(judgement: Judgement) -> str:
 
 
 def is_sendable(text: str, case: Case, before: Sequence[str]) -> bool:
-    """Whether a message passes the lint and shares a word with the case or the messages `before`."""
+    """Whether a message passes the lint and shares a word with the case or the messages `before`.
+
+    Words count by their beginnings, without common ones; both checks are made for English.
+    """
     topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
     return not forbidden_in(text) and bool(_stems(text) & topic)
 

@@ -117,7 +117,10 @@ async def _scores_of_all(
 
 
 def judge_notices(judge: str) -> Sequence[str]:
-    """Notices to print before the judge is asked, such as that calls use a proxy; raises UsageError."""
+    """Notices to print before the judge is asked, such as that calls use a proxy; none for `rules`.
+
+    `judge` is that of `score_replies`. Raises UsageError if its file is wrong or the proxy cannot be used.
+    """
     settings = _judge_settings(judge)
     return () if settings is None else settings.endpoint.notices(settings.endpoint.base_url)
 
@@ -152,7 +155,11 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
 def calibration(
     name: str, rated: Sequence[RatedReply], judged: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, Any]:
-    """The figures of a judge's agreement with people, as JSON values; `picture` is text."""
+    """The figures of a judge's agreement with people, as JSON values; `picture` is text.
+
+    `judged` has the judge's scores in the order of `rated`. The errors are counted at each of the
+    thresholds. Figures are rounded to four decimals; an alpha that is not defined is None.
+    """
     human = [one.human for one in rated]
     among = krippendorff_alpha([one.scores for one in rated])
     alpha = krippendorff_alpha(

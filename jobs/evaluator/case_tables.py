@@ -57,7 +57,11 @@ class TableCases:
 
 
 def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
-    """The cases of a table, not yet validated; raises Malformed if the table as a whole cannot be used."""
+    """The cases of a table, not yet validated, with their ids, places, common fields and filled placeholders.
+
+    Rows with a mistake are left out and listed in `mistakes`. Raises Malformed if the table as a whole
+    cannot be used: it has no known format or no column of messages.
+    """
     written_as = table_format(PurePath(spec.file))
     if written_as is None:
         raise Malformed("is not a table: .csv, .tsv, .jsonl, .json, .yaml or .toml")

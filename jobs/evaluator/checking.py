@@ -74,7 +74,10 @@ async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]
 
 
 async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
-    """Check whether a rubric judge judges a reply in the required form."""
+    """Check whether a rubric judge judges a reply in the required form.
+
+    Calls the model, which may cost something. A JobError becomes a failed check.
+    """
     try:
         await judge.judge_reply(case, case.user_input, _REPLY, context)
     except JobError as error:
@@ -83,7 +86,10 @@ async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
 
 
 async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Check:
-    """Check whether an attacker writes variations that can be sent; if not, a sweep continues without it."""
+    """Check whether an attacker writes variations that can be sent; if not, a sweep continues without it.
+
+    Calls the model, which may cost something. Only a JobError fails the check; no variation is a warning.
+    """
     judgement = await RulesJudge().judge_reply(case, case.user_input, _REPLY, context)
     try:
         written = await attacker.variations(

@@ -103,7 +103,11 @@ class Evaluation(JobKind):
         return len(self.setup.cases_of(labels["group"]))
 
     def within_s(self, labels: Mapping[str, Any]) -> float:
-        """The time that a job's calls may take in total: as if each took its limit, one after the other."""
+        """The time that a job's calls may take in total: as if each took its limit, one after the other.
+
+        In seconds, between a minimum and the kind's deadline. Waiting for a turn or for a rate does not
+        count.
+        """
         settings = self.setup.settings
         asked = (settings, settings.judge, settings.attacker)
         endpoints = (getattr(one, "endpoint", None) for one in asked)
@@ -137,10 +141,16 @@ class Evaluation(JobKind):
 
     @abstractmethod
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """The most questions of a job, by the role that they go to."""
+        """The most questions of a job, by the role that they go to; roles that are never asked are left out.
+
+        Raises UsageError if there is no such group.
+        """
 
     def count_by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
-        """The counts of the roles that are models and may be asked."""
+        """The counts of the roles that are models and may be asked.
+
+        A judge by rules is left out, as are target and attacker if the run only judges again.
+        """
         asks = self.setup.settings.asks
         calls = {TARGET: target} if asks else {}
         if self.setup.judge.calls_a_model:
@@ -175,14 +185,21 @@ class Evaluation(JobKind):
         return [size for size in found if size.calls]
 
     def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
-        """The most input and output tokens of a job's calls by role, as far as its parameters determine them."""
+        """The most input and output tokens of a job's calls by role, as far as its parameters determine them.
+
+        A role that is missing has an unknown number.
+        """
         return {}
 
     def group_names(self) -> Sequence[str] | None:
         return None if self._setup is None else self._setup.group_names()
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-        """Warnings, such as that the judge is of a target's family or cannot read a group's language."""
+        """Warnings, such as that the judge is of a target's family or cannot read a group's language.
+
+        `labels` holds the values of each axis of the sweep, not of one job. Raises UsageError if there is
+        no such group.
+        """
         found = (self.same_family_warning(str(model)) for model in labels["models"])
         return [
             *(warning for warning in found if warning is not None),
@@ -250,7 +267,7 @@ class Evaluation(JobKind):
         return await client.caller.ask(question, context, about=case.id, tests=opens)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
-        """A seed for one question of the job."""
+        """A seed for one question of the job, the same in every run; see `derive_seed`."""
         return derive_seed(
             self.setup.settings.seed,
             case=case.id,

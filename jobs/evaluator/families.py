@@ -26,7 +26,10 @@ _FAMILIES = {
 
 
 def family(model: str) -> str | None:
-    """The family of a model's name, such as `Qwen` for `qwen/qwen3-8b`; None where it is unknown."""
+    """The family of a model's name, such as `Qwen` for `qwen/qwen3-8b`; None where it is unknown.
+
+    It is recognised by the words of the name, in any case.
+    """
     words = re.sub(r"[^a-z0-9]+", " ", model.lower())
     for name, pattern in _FAMILIES.items():
         if re.search(rf"(?<![a-z])(?:{pattern})(?![a-z])", words):
@@ -35,7 +38,10 @@ def family(model: str) -> str | None:
 
 
 def same_family_warning(judge: str, target: str) -> str | None:
-    """A warning if a judge and the model that it judges are of one family, else None."""
+    """A warning if a judge and the model that it judges are of one family, else None.
+
+    Equal names count as one family, also if it is unknown.
+    """
     shared = family(judge)
     same = shared is not None and shared == family(target)
     if not same and judge.lower() != target.lower():

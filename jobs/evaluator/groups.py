@@ -200,7 +200,10 @@ class CaseSet:
         return whole.hexdigest()
 
     def group(self, name: str) -> CaseGroup:
-        """The group of this name; raises UsageError if there is none or its file is wrong."""
+        """The group of this name, read from its file on first use and kept.
+
+        Raises UsageError if there is none, with a similar name, or if its file is wrong, with all mistakes.
+        """
         if name not in self._groups:
             if name not in self._sources:
                 raise UsageError(

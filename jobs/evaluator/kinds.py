@@ -93,14 +93,20 @@ class SingleTurn(Evaluation):
         return any(labels["maximum_iteration_layers"])
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        """If the threshold does not decide which questions are asked."""
+        """Whether one answer serves all thresholds: the threshold does not decide which questions are asked.
+
+        So it is if replies of every score are expanded, or there are no further layers.
+        """
         return self._expands_on_all or labels["maximum_iteration_layers"] == 0
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         return f"{labels['group']}|{labels['variations']}|{labels['maximum_iteration_layers']}"
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
-        """The most questions to the target; raises UsageError if there is no such group."""
+        """The most questions to the target: all cases, and in each further layer all variations of all parents.
+
+        Raises UsageError if there is no such group.
+        """
         return most_tests(
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
@@ -115,7 +121,10 @@ class SingleTurn(Evaluation):
         return self.count_by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
 
     def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
-        """Known for the first layer only: the length of variations is not known in advance."""
+        """Known for the first layer only: the length of variations is not known in advance.
+
+        So it is empty if the job has further layers; without any, the attacker is not asked.
+        """
         if parameters["maximum_iteration_layers"]:
             return {}
         cases = self.size(parameters)

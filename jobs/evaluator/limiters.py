@@ -30,13 +30,20 @@ class FairLimiter:
         self._waiting: deque[_Waiter] = deque()
 
     def resize(self, places: int) -> None:
-        """Change the number of places; waiters are admitted at once if there is room."""
+        """Change the number of places; waiters are admitted at once if there is room.
+
+        Holders keep their places, also if there are more of them than places now.
+        """
         self._places = places
         self._admit()
 
     @asynccontextmanager
     async def hold(self, model: str) -> AsyncIterator[None]:
-        """Wait for a place, and hold it for `model` within the block."""
+        """Wait for a place, and hold it for `model` within the block.
+
+        Among models with as few places, the call that has waited longest is admitted first. A wait that is
+        cancelled takes no place.
+        """
         await self._enter(model)
         try:
             yield
@@ -90,6 +97,9 @@ class SlowStartLimiter:
         return self._limiter.hold("")
 
     def learn(self, waited_s: float) -> None:
-        """Adjust the limit to the time in seconds that a call waited for its permit."""
+        """Adjust the limit to the time in seconds that a call waited for its permit.
+
+        A long wait sets it to one, a shorter one doubles it, up to the most.
+        """
         self._places = 1 if waited_s > _LONG_S else min(2 * self._places, self._most)
         self._limiter.resize(self._places)

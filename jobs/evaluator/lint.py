@@ -26,5 +26,8 @@ _PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _FORBIDDEN)
 
 
 def forbidden_in(text: str) -> list[str]:
-    """All parts of the text that a test case must not contain."""
+    """All parts of the text that a test case must not contain, as they are written; empty if it may be sent.
+
+    The patterns are English.
+    """
     return [match.group() for pattern in _PATTERNS for match in pattern.finditer(text)]

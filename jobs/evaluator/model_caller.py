@@ -96,7 +96,11 @@ class ModelCaller:
 
     @asynccontextmanager
     async def hold_turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
-        """Wait for the job's turn and hold it within the block; raises TimedOut once its calls took `within_s` s."""
+        """Wait for the job's turn and hold it within the block, for calls that may take `within_s` seconds in total.
+
+        Raises TimedOut in the block once they took that long; the wait for the turn and for permits does
+        not count. Errors of unanswerable questions are remembered for the job's next attempt.
+        """
         async with self._evaluations.hold(str(job.parameters["model"])):
             with self._unanswerable.remember(job), Stopwatch(within_s).watch():
                 yield

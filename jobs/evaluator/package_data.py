@@ -13,6 +13,9 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_package_data(model: type[T], package: str, name: str) -> tuple[T, str]:
-    """The contents of a YAML file of a package, and its SHA-256, which is part of a result's identity."""
+    """The contents of a YAML file of a package, and its SHA-256, which is part of a result's identity.
+
+    A file that does not fit the model is a bug in the package: raises ValidationError or Malformed.
+    """
     content = (files(package) / name).read_bytes()
     return model.model_validate(YAML.read(decode_text(content))), sha256(content).hexdigest()

@@ -35,7 +35,10 @@ class Provenance:
     cases_of: Callable[[str], Sequence[Case]]
 
     def of_all(self, rules: str) -> Iterator[Fact]:
-        """The facts of every answer; `rules` is the version of the evaluation's own rules."""
+        """The facts of every answer; `rules` is the version of the evaluation's own rules.
+
+        Those of the judge are marked as judging: a change of only those lets replies be judged again.
+        """
         yield Fact(name="rules of the evaluation", value=rules)
         yield Fact(name="settings of the target", value=self.target.settings)
         yield Fact(name="seed", value=str(self.settings.seed))
@@ -43,7 +46,10 @@ class Provenance:
             yield Fact(name=name, value=value, judging=True)
 
     def of_groups(self, labels: Mapping[str, Sequence[Any]]) -> Iterator[Fact]:
-        """A digest of the cases of each group; other parts of its file do not count."""
+        """A digest of the cases of each group; other parts of its file do not count.
+
+        `labels` holds the values of each axis. Raises UsageError if there is no such group.
+        """
         for group in labels["groups"]:
             cases = [
                 case.model_dump(mode="json", exclude_defaults=True) for case in self.cases_of(group)

@@ -47,7 +47,10 @@ _OTHER_NAMES = {
 
 
 def endpoint_advice(kind: str) -> str | None:
-    """The setting to use instead of a provider's or server's name as the kind; None for other names."""
+    """The setting to use instead of a provider's or server's name as the kind; None for other names.
+
+    Case, spaces and punctuation make no difference.
+    """
     name = re.sub(r"[^a-z]", "", kind.casefold())
     name = _OTHER_NAMES.get(name, name)
     if name in _KEYED:

@@ -89,7 +89,12 @@ class Tolerance:
         )
 
     def check(self, missing: Sequence[MissingAnswer], answered: int) -> None:
-        """Raise the most serious error if the answers do not suffice for a result."""
+        """Raise the most serious error if the answers do not suffice for a result.
+
+        `answered` is the number of questions with an answer. They do not if a later attempt can still
+        answer a question; those that none can answer are weighed by the policy. The error's detail says how
+        many are missing, and its `sent` whether any request of the job left.
+        """
         asked = answered + len(missing)
         final = [one for one in missing if self._is_final(one.error)]
         others = [one for one in missing if not self._is_final(one.error)]
@@ -127,7 +132,7 @@ def _is_held(error: JobError) -> bool:
 
 @contextmanager
 def blame(reason: Unanswered) -> Iterator[None]:
-    """Record `reason` on every JobError raised within the block."""
+    """Record `reason` on every JobError raised within the block, in place of its own, and raise it again."""
     try:
         yield
     except JobError as error:

@@ -27,7 +27,11 @@ class Purpose(StrEnum):
 def derive_seed(
     seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, repeat: int
 ) -> int:
-    """A seed in 0..2**31-1; `path` holds the index of the variation taken in each layer so far."""
+    """A seed in 0..2**31-1, the same for equal arguments on every machine.
+
+    `seed` is the sweep's, `case` the id of the case; `path` holds the index of the variation taken in each
+    layer so far.
+    """
     parts = [seed, case, len(path), *path, purpose.value, repeat]
     number = int.from_bytes(sha256(json.dumps(parts).encode()).digest()[:8], "big")
     return number >> (64 - _BITS)

@@ -132,7 +132,11 @@ class LocalEvaluator(Service):
         ]
 
     async def check(self, client: EvaluationClient) -> Sequence[Check]:
-        """Check the target, cases, judge and attacker; reads every group, and loads a local model."""
+        """Check the target, cases, judge and attacker; reads every group, and loads a local model.
+
+        Endpoints are only asked for their lists of models, which costs nothing. An endpoint that does not
+        answer is a failed check; raises UsageError if a group cannot be read.
+        """
         groups = await self.groups(client)
         count = sum(len(self._setup.cases.group(group.name).cases) for group in groups)
         return (

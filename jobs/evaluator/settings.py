@@ -153,7 +153,7 @@ class AttackerSettings(_ChatModel):
 
 
 def check_translations(judge: object, attacker: AttackerSettings | None) -> None:
-    """Raise ValueError for translations under a judge that cannot read them."""
+    """Raise ValueError for translations under a judge that cannot read them: the rules judge reads English only."""
     if attacker is not None and attacker.translations and judge == "rules":
         raise ValueError(
             "attacker.translations needs a judge that reads other languages: the rules judge reads"
@@ -225,7 +225,7 @@ class LocalSettings(ServiceSettings):
         return self
 
     def within(self, folder: Path) -> Self:
-        """These settings with absolute paths, from `folder` on."""
+        """These settings with absolute paths of `model_path` and `cases`, relative ones from `folder` on."""
         paths = {"model_path": self.model_path, "cases": self.cases}
         return self.model_copy(
             update={

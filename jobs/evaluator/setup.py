@@ -57,7 +57,7 @@ class EvaluationSetup:
             self.translator = self._make_translator(self.attacker)
 
     def with_target(self, target: Target, cases: Sequence[Case]) -> Self:
-        """A copy with another target, and with these cases for every group."""
+        """A copy with another target, and with these cases for every group; judge and attacker are shared."""
         other = copy(self)
         other.target, other._chosen = target, cases  # noqa: SLF001 (a copy of its own)
         return other
@@ -69,7 +69,10 @@ class EvaluationSetup:
         return Translator(attacker, settings.translations)
 
     def cases_of(self, group: str) -> Sequence[Case]:
-        """The cases of a group; raises UsageError for one that does not exist."""
+        """The cases of a group, in the order of its file; `all` has those of every group.
+
+        Raises UsageError for a group that does not exist or cannot be read.
+        """
         if self._chosen is not None:
             return self._chosen
         if group == _ALL and group not in self.cases.names:
@@ -181,7 +184,7 @@ class EvaluationClient:
 
 
 def target_from_settings(settings: LocalSettings) -> Target:
-    """The target that the settings name."""
+    """The target that the settings name: their endpoint, or the local model; nothing is opened or loaded."""
     if settings.endpoint is not None:
         return ChatTarget(settings.endpoint, settings.generation)
     path = None if settings.model_path is None else Path(settings.model_path)

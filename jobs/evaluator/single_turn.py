@@ -125,7 +125,10 @@ class VariationSources:
 
 
 def most_tests(cases: int, variations: int, layers: int) -> int:
-    """The most questions that an evaluation can ask: cases * (1 + v + v**2 ...)."""
+    """The most questions that an evaluation can ask: cases * (1 + v + v**2 ...).
+
+    `layers` are those after the first one, and v the `variations` of each question with variations.
+    """
     return cases * sum(int(variations**layer) for layer in range(layers + 1))
 
 

@@ -25,7 +25,11 @@ class Unanswerable:
 
     @contextmanager
     def remember(self, job: Job) -> Iterator[None]:
-        """Remember errors within the block, one attempt of the job, and recall those of its earlier attempts."""
+        """Remember errors within the block, one attempt of the job, and recall those of its earlier attempts.
+
+        They are dropped unless another attempt follows: after a result, a permanent error, or the last
+        attempt. It is held in memory only, so a new process asks once more.
+        """
         known = self._by_job.pop(job.key, {})
         token = _CURRENT.set(known)
         follows = False

@@ -46,17 +46,27 @@ class Judge(Protocol):
     async def judge_reply(
         self, case: Case, asked: str, reply: str, context: JobContext
     ) -> Judgement:
-        """Judge one reply to the message `asked`."""
+        """Judge one reply to the message `asked`: its items, its red flags and its score.
+
+        `asked` may differ from the case's own message. Sends at least one request if the judge calls a
+        model.
+        """
         ...
 
     async def judge_turn(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        """Look for red flags in the last message of a conversation, which is the assistant's."""
+        """Look for red flags in the last message of a conversation, which is the assistant's.
+
+        Returns one observation for each red flag, found or not, with the evidence.
+        """
         ...
 
     async def judge_conversation(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        """Look for the expected items in all messages of the assistant."""
+        """Look for the expected items in all messages of the assistant.
+
+        Returns one observation for each item that the case expects, found or not.
+        """
         ...

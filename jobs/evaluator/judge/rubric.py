@@ -76,7 +76,10 @@ class RubricJudge:
         return f"language model ({self._model})"
 
     def prompt_for(self, case: Case, asked: str, reply: str) -> tuple[Message, ...]:
-        """The prompt that asks for a judgement on one reply to the message `asked`."""
+        """The prompt that asks for a judgement on one reply to the message `asked`.
+
+        It has the expected items and the red flags that can apply to the case. Nothing is sent.
+        """
         messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
         flags = [flag for flag in RedFlag if self._is_applicable(flag, case)]
         return self._prompt(case, messages, case.expected, flags, whole=False)

@@ -77,7 +77,10 @@ class Scale(_Data):
         )
 
     def judgement_of_turn(self, red_flags: Sequence[Observation]) -> Judgement:
-        """Score one turn of a conversation, which is judged by its red flags alone."""
+        """Score one turn of a conversation, which is judged by its red flags alone.
+
+        The score is the lowest cap of the flags that were found, 1 without any.
+        """
         cap = min(
             (self.caps[RedFlag(flag.name)].cap for flag in red_flags if flag.found), default=1.0
         )

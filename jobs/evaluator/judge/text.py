@@ -27,7 +27,7 @@ class Sentence:
     paragraph: int
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
-        """The start and end in the reply of `text[start:end]`."""
+        """The start and end in the reply of `text[start:end]`, which must not be empty."""
         return self.origins[start], self.origins[end - 1] + 1
 
     @property
@@ -36,7 +36,10 @@ class Sentence:
 
 
 def split_sentences(reply: str) -> tuple[Sentence, ...]:
-    """Split a reply into its sentences, in order; a line break also ends a sentence."""
+    """Split a reply into its sentences, in order; a line break also ends a sentence.
+
+    Their text is normalised, and maps back to the reply; sentences without text are left out.
+    """
     found = []
     offset = 0
     for paragraph, line in enumerate(reply.split("\n")):
