@@ -44,7 +44,10 @@ _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
 def read_base_url(text: str) -> str:
-    """Parse a base URL, which may be written with the path of the chat call. Raises ValueError."""
+    """Parse a base URL, which may be written with the path of the chat call; returned without it and a final slash.
+
+    Raises ValueError, saying what to write, if it is malformed.
+    """
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
 
@@ -191,7 +194,11 @@ class ChatTarget:
         return describe_settings({**self._options, **self.endpoint.shape})
 
     def limits(self, key: str = "") -> CallLimits:
-        """The limits of the endpoint for a key, shared by all roles with the same endpoint and key."""
+        """The limits of the endpoint for a key, shared by all roles with the same endpoint and key.
+
+        `key` is the key itself, of which the limits' name has only a hash; empty for an endpoint without
+        one.
+        """
         return CallLimits(
             self.endpoint.base_url,
             key=key,

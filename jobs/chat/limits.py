@@ -31,7 +31,10 @@ TokensPerMin = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 def check_max_tokens(max_tokens: int, tokens_per_min: int | None) -> None:
-    """Raise ValueError if one reply may take more than a minute's tokens."""
+    """Raise ValueError if one reply may take more than a minute's tokens, because such a call could never start.
+
+    None for `tokens_per_min` is no limit.
+    """
     if tokens_per_min is not None and max_tokens > tokens_per_min:
         raise ValueError(
             f"{max_tokens} is above the endpoint's tokens_per_min, {tokens_per_min}: one reply could"
@@ -146,11 +149,14 @@ async def _settle(permit: Permit, tokens: int) -> None:
 
 
 def estimate_tokens(question: Question, max_tokens: int) -> int:
-    """The tokens that a call may take: a quarter of the question's UTF-8 bytes, and the longest reply."""
+    """The tokens that a call may take: a quarter of the question's UTF-8 bytes, and the longest reply.
+
+    Rounded up. It is what a limit of tokens reserves until the call's usage is known.
+    """
     return tokens_of(message.content for message in question.messages) + max_tokens
 
 
 def tokens_of(texts: Iterable[str]) -> int:
-    """The tokens that texts may take together: a quarter of their UTF-8 bytes."""
+    """The tokens that texts may take together: a quarter of their UTF-8 bytes, rounded up once; 0 without texts."""
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     return -(-size // _BYTES_PER_TOKEN)

@@ -25,7 +25,7 @@ def read_listing(document: Any) -> frozenset[str] | None:
 
 
 def lists_callable_names(host: str) -> bool:
-    """Whether a host lists the names that calls use."""
+    """Whether a host lists the names that calls use; Azure lists models and not deployments, which are called."""
     return not host.endswith(_LISTS_NO_DEPLOYMENTS)
 
 

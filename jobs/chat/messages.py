@@ -30,9 +30,9 @@ _DEEPEST = 8
 
 
 def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
-    """The reply and the thinking in a message; either may be empty.
+    """The reply and the thinking in a message of any provider; either may be empty.
 
-    Without content, a refusal in its own field is the reply.
+    Without content, a refusal in its own field is the reply. Thoughts that occur twice are returned once.
     """
     fields = (_text(message.get(name)) for name in _THOUGHTS)
     thoughts = [next((text for text in fields if text.strip()), "")]

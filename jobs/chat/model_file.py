@@ -61,7 +61,11 @@ def cache_folder() -> Path:
 
 
 def require(model: ModelFile = BUILT_IN) -> Path:
-    """The path of the model. Raises UsageError, naming the command that downloads it, if it is missing or damaged."""
+    """The path of the model, once its content is known to be the published one. Downloads nothing.
+
+    The first call for a file reads all of it. Raises UsageError, naming the command that downloads it, if
+    it is missing or damaged.
+    """
     path = model.path
     if not path.is_file():
         raise UsageError(
@@ -77,12 +81,18 @@ def require(model: ModelFile = BUILT_IN) -> Path:
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:
-    """Whether the file is the published one, by size and SHA-256."""
+    """Whether the file is the published one, by size and SHA-256; it is read only if its size is right.
+
+    Raises FileNotFoundError if it does not exist.
+    """
     return path.stat().st_size == model.size and sha256_of(path) == model.sha256
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal; an unchanged file is read only once."""
+    """The file's SHA-256 in hexadecimal. Raises OSError if it cannot be read.
+
+    An unchanged file, by its size and time of change, is read only once in a process.
+    """
     stat = path.stat()
     return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
 

@@ -46,7 +46,11 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def parameters_of(settings: dict[str, Any]) -> Any:
-    """The native library's parameters for the settings in the first line of stdin."""
+    """The native library's parameters for the settings in the first line of stdin.
+
+    They make a reply depend on its question alone, whatever else is asked at the same time. Raises KeyError
+    for a missing setting.
+    """
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()

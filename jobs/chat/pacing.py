@@ -25,19 +25,29 @@ class CallPacer:
         self._pace = self._pace.on_start(clock.now(), 1)
 
     def on_refusal(self, clock: Clock, error: RateLimited, *, started: float) -> None:
-        """Note that the service rate limited the call that started at `started`."""
+        """Note that the service rate limited the call that started at `started` (epoch seconds).
+
+        Calls that wait go on at the pace that the service has shown, one first as a test, and none before
+        the error's Retry-After has passed.
+        """
         self.hold(clock, error)
         self._next_at = 0.0
         self._set_pace(self._pace.on_refusal(clock.now(), started=started))
 
     def hold(self, clock: Clock, error: RateLimited | Transient) -> None:
-        """Let no call start until the error's Retry-After has passed, if it has one."""
+        """Let no call start until the error's Retry-After has passed, if it has one.
+
+        `wait` then raises RateLimited. A hold that lasts longer already stays as it is.
+        """
         until = clock.now() + (error.retry_after_s or 0.0)
         if until > self._held_until:
             self._held_until, self._refusal = until, error
 
     def on_answer(self, clock: Clock, *, started: float) -> None:
-        """Note that the service answered the call that started at `started`."""
+        """Note that the service answered the call that started at `started` (epoch seconds).
+
+        If that was the test after a refusal, waiting calls follow it.
+        """
         self._set_pace(self._pace.on_answer(clock.now(), started=started))
 
     async def _has_turn(self, clock: Clock) -> bool:

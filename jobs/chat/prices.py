@@ -28,7 +28,10 @@ Prices: TypeAlias = Mapping[Annotated[str, Field(min_length=1)], ModelPrice]
 
 
 def price_of(model: str, prices: Mapping[str, ModelPrice]) -> Price | None:
-    """The price of a model: by its exact name, or else by the first pattern that matches."""
+    """The price of a model's tokens: by its exact name, or else by the first pattern that matches.
+
+    Patterns are tried in the order of the file, and case matters. None if there is none.
+    """
     matching = (name for name in prices if fnmatchcase(model, name))
     found = prices.get(model) or prices.get(next(matching, ""))
     if found is None:

@@ -44,7 +44,11 @@ class SystemRole(StrEnum):
 
 
 def refuse_literal_keys(values: Mapping[str, str]) -> Mapping[str, str]:
-    """Raise ValueError for a literal key among headers or query parameters; return them otherwise."""
+    """Raise ValueError for a literal key among headers or query parameters; return them otherwise.
+
+    A value is taken for a key if its name or its form is that of one. The error names the header and never
+    the value; it is also raised for a malformed reference.
+    """
     for name, value in values.items():
         if is_reference(value):
             checked_reference(value)
@@ -142,7 +146,10 @@ def move_query(written: Any) -> Any:
 
 
 def check_extra_fields(fields: Iterable[str], names: Mapping[Parameter, Any]) -> None:
-    """Raise ValueError for a field of `extra_body` that has its own setting."""
+    """Raise ValueError for a field of `extra_body` that has its own setting, saying where to write it.
+
+    `names` are the parameter names of the endpoint, which those fields are compared with.
+    """
     sent = {names.get(parameter, parameter) for parameter in PARAMETERS}
     for field in fields:
         if field in PARAMETERS:
@@ -166,7 +173,11 @@ def request_body(
     system_role: SystemRole,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The body of one call. `options` are the generation settings; `extra` replaces fields of all others."""
+    """The body of one call, in the endpoint's names and with its role for system messages.
+
+    `options` are the generation settings; a parameter whose name is None is not sent. `extra` replaces
+    fields of all others.
+    """
     # Some endpoints stream unless `stream` is false.
     fields = {
         **question.as_json(),

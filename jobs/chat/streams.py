@@ -21,7 +21,7 @@ _DONE = b"[DONE]"
 
 
 def is_stream(body: bytes) -> bool:
-    """Whether the body begins as an event stream and not as JSON."""
+    """Whether the body begins as an event stream and not as JSON, whatever its content type says."""
     return _FIELD.match(body) is not None
 
 

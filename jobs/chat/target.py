@@ -128,7 +128,7 @@ class OpenTarget(Protocol):
     """An open target, which answers questions; `Target.open` yields one, and closes it at the end of its block."""
 
     async def reply(self, question: Question) -> Reply:
-        """Ask a question. Raises JobError, with its reason, if there is no reply."""
+        """Ask a question, which may cost something. Raises JobError, with its reason, if there is no reply."""
         ...
 
     async def check(self) -> Sequence[Check]:
@@ -224,7 +224,10 @@ class CallableTarget:
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
-    """Settings as one line: numbers and names in plain text, all else as a digest."""
+    """Settings as one line, in alphabetical order: numbers and names in plain text, all else as a digest.
+
+    Equal settings give equal lines, which are part of a result's identity; texts of users are not shown.
+    """
 
     def describe(value: Any) -> str:
         is_short = isinstance(value, int | float) or (
