@@ -48,7 +48,10 @@ async def read_body(response: httpx.Response, cap: int, where: str, chunks: list
 
 
 async def read_beginning(response: httpx.Response, where: str, redact: Redactor) -> bytes:
-    """The part of an error's body that arrives within ERROR_BODY_S and ERROR_BODY_BYTES; never raises."""
+    """The part of an error's body that arrives within ERROR_BODY_S and ERROR_BODY_BYTES, unpacked; never raises.
+
+    A part that ends within a secret is cut before it, because half a key would not be recognised.
+    """
     # The status alone is an error already, so a broken body changes nothing.
     chunks: list[bytes] = []
     is_whole = False
@@ -60,7 +63,7 @@ async def read_beginning(response: httpx.Response, where: str, redact: Redactor)
 
 
 def stream_of(response: httpx.Response) -> httpx.AsyncByteStream:
-    """The compressed bytes as they arrive."""
+    """The bytes of the body as they arrive, still compressed; they can be read once."""
     return cast(httpx.AsyncByteStream, response.stream)
 
 

@@ -38,7 +38,10 @@ _REASONS: dict[int | None, str] = {
 def error_from_exception(
     where: str, error: Exception, *, proxy: Proxy | None, redact: Redactor
 ) -> JobError:
-    """The error of a job whose exchange `where` raised; only Unreachable and Permanent were surely not sent."""
+    """The error of a job whose exchange `where` raised `error`; returned, not raised.
+
+    Only Unreachable and Permanent were surely not sent. The detail is one printable line without secrets.
+    """
     # The transport raises ConnectTimeout for every lost connection; the cause has the actual error.
     cause = cast(Exception, error.__cause__ or error)
     if (fault := machine_fault(cause, where)) is not None:

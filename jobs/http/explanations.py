@@ -63,12 +63,18 @@ class Explanation:
 
 
 def normalize_name(name: str) -> str:
-    """A name in lower case without punctuation, because providers spell the same name in many ways."""
+    """A name in lower case without punctuation, because providers spell the same name in many ways.
+
+    `insufficient_quota` and `InsufficientQuota` are the same name.
+    """
     return _NOT_IN_NAMES.sub("", name.lower())
 
 
 def explain(body: bytes, redact: Redactor) -> Explanation:
-    """Read the body of an error, in any format: FastAPI's, OpenAI's, plain text, HTML."""
+    """Read the body of an error, in any format: FastAPI's, OpenAI's, plain text, HTML.
+
+    Never raises; a body without a message has an empty text. Secrets are removed from the text.
+    """
     try:
         document = read_json(body, "")
     except JobError:
@@ -78,7 +84,11 @@ def explain(body: bytes, redact: Redactor) -> Explanation:
 
 
 def explain_document(document: Any, redact: Redactor) -> Explanation:
-    """Read an error that is a JSON value, such as one inside a 200."""
+    """Read an error that is a JSON value, such as one inside a 200.
+
+    Without a message in a known place, the text is the JSON itself, and `has_message` is False. Secrets are
+    removed from code and text, not from `document`.
+    """
     found = _code_and_message(document)
     code, text = ("", json.dumps(document)) if found is None else found
     mappings = list(mappings_of(document))

@@ -43,7 +43,7 @@ Sent: TypeAlias = str | Key
 
 
 def is_sendable(value: str) -> bool:
-    """Whether a header can hold the value."""
+    """Whether a header can hold the value: printable ASCII, without line breaks."""
     return value.isascii() and value.isprintable()
 
 
@@ -53,5 +53,5 @@ def value_of(sent: Sent) -> str:
 
 
 def keys_of(*parts: Mapping[str, Sent]) -> list[Key]:
-    """The keys among the values."""
+    """The keys among the values, which are read again after a rejection; literal texts are left out."""
     return [sent for part in parts for sent in part.values() if isinstance(sent, Key)]

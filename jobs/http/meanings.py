@@ -53,7 +53,11 @@ class Rule:
     structured: bool | None = None
 
     def matches(self, status: int, explanation: Explanation) -> bool:
-        """Whether the rule applies to an error; `status` is 200 for one inside a 200."""
+        """Whether the rule applies to an error: every condition that it sets holds.
+
+        `status` is that of the response, so 200 for an error inside a 200. Only the beginning of a message
+        is searched.
+        """
         if self.statuses and not self.statuses & {status, explanation.status}:
             return False
         if self.named is not None and self.named is not bool(explanation.names):
@@ -85,7 +89,11 @@ def rule(
     named: bool | None = None,
     structured: bool | None = None,
 ) -> Rule:
-    """A rule with its names normalized, and its words matched in any case."""
+    """A rule with its names normalized, and its words matched in any case, anywhere in a message.
+
+    A name that ends with * is the beginning of names. Conditions that are not given are not checked. Raises
+    re.error for malformed `words`.
+    """
     spelt = (normalize_name(name) + ("*" if name.endswith("*") else "") for name in names)
     pattern = None if words is None else re.compile(words, re.IGNORECASE)
     return Rule(meaning, frozenset(statuses), frozenset(spelt), pattern, named, structured)
@@ -268,7 +276,11 @@ _BY_STATUS = {401: Meaning.KEY_REFUSED} | dict.fromkeys((408, 409, 424, 425, 499
 def meaning_of(
     status: int, explanation: Explanation, service_rules: tuple[Rule, ...] = ()
 ) -> Meaning:
-    """What an error with an HTTP status means; `service_rules` come before the common table."""
+    """What an error with an HTTP status means; `service_rules` come before the common table.
+
+    Without a rule that matches, the status decides, or, inside a 200, the status that the body gives. What
+    is not known is transient from 500 on and in a 200, else permanent.
+    """
     for one in (*service_rules, *TABLE):
         if one.matches(status, explanation):
             return one.meaning

@@ -45,7 +45,7 @@ class NetworkSettings(BaseModel):
     ] = None
 
     def network(self, folder: Path) -> Network:
-        """These settings, with `ca_file` relative to a folder."""
+        """These settings, with `ca_file` relative to `folder`, or to the home directory if it begins with ~; it is not read."""
         name = self.ca_file
         path = None if name is None else folder.absolute() / Path(name).expanduser()
         return Network(use_proxy=self.use_proxy, ca_file=path)
@@ -139,7 +139,11 @@ def proxy_connection_error(
 
 
 def proxy_error(where: str, proxy: Proxy, status: int, detail: str = "") -> JobError:
-    """The error for a proxy's own answer; the request has not reached the service."""
+    """The error for a proxy's own answer; the request has not reached the service, and is not counted as sent.
+
+    Unauthorized for a 407, Unreachable for what may pass, else Permanent. The message names the variable to
+    change.
+    """
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Unauthorized(
             f"the proxy {proxy.place} rejects the user and password, or needs them (407, {where}): set"

@@ -59,7 +59,10 @@ class Redactor:
         return f"Redactor({len(self._texts)} spellings)"
 
     def add(self, name: str, secret: str) -> None:
-        """Remove this secret too, also as JSON, URLs and base64 spell it."""
+        """Remove this secret too, also as JSON, URLs and base64 spell it; `name` stands for it where it may be shown.
+
+        Texts that were read before are not changed.
+        """
         texts = {(text, _encode(text)) for text in spellings(secret)}
         keys = {(text, _encode(text), name) for text in key_spellings(secret)}
         # The longest first, because one secret may be part of another.
@@ -71,7 +74,7 @@ class Redactor:
         return redact_spellings(text, [secret for secret, _ in self._texts])
 
     def cut_partial_secret(self, content: bytes) -> bytes:
-        """Incomplete bytes without the beginning of a secret at their end."""
+        """Incomplete bytes without the beginning of a secret at their end, which redaction would not find."""
         cut = max((_overlap(content, secret) for _, secret in self._texts), default=0)
         return content[: len(content) - cut]
 
@@ -85,18 +88,24 @@ class Redactor:
         )
 
     def redact_reply(self, text: str) -> tuple[str, frozenset[str]]:
-        """The same for a text that a model wrote."""
+        """A text that a model wrote without keys, and the names of the keys that were in it.
+
+        Like `redact_body`, it removes only what is surely a key.
+        """
         return _remove(text, ((secret, name) for secret, _, name in self._keys), REDACTED)
 
 
 async def note_redacted(context: JobContext, where: str, names: Collection[str]) -> None:
-    """Note in the run's event log that keys were removed from an answer, if there were any."""
+    """Note in the run's event log that keys were removed from an answer, if there were any.
+
+    `names` are those of the keys, which may be shown.
+    """
     if names:
         await context.note(REDACTED_EVENT, redaction_message(where, names))
 
 
 def redaction_message(where: str, names: Collection[str]) -> str:
-    """The text of that event."""
+    """The text of that event, with the names in alphabetical order and no secret."""
     keys = ", ".join(sorted(names))
     return f"{where}: the answer contained the key of {keys}, which was removed before the answer was read"
 
@@ -117,7 +126,10 @@ def _encode(text: str) -> bytes:
 
 
 def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:
-    """One printable line of at most `limit` characters without markup, controls and secrets."""
+    """One printable line of at most `limit` characters without markup, controls and secrets.
+
+    A longer text ends in an ellipsis; it is cut last, because half a secret would stay.
+    """
     # Redacted twice: a key may contain what looks like markup, or be echoed with markup in it. Cut last,
     # because half a key is a leak.
     text = redact(_printable(redact(text)))
@@ -206,7 +218,10 @@ def _validate(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
 
 @asynccontextmanager
 async def keep_unread_on_error(context: JobContext) -> AsyncIterator[None]:
-    """Store the bytes of an answer that the block cannot read, because it was paid for."""
+    """Store the bytes of an answer that the block cannot read, because it was paid for.
+
+    Only those of a JobError with `unread` bytes; every error is raised again.
+    """
     try:
         yield
     except JobError as error:

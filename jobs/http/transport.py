@@ -36,7 +36,8 @@ _gate: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("gate", def
 def gate_requests(deadline: anyio.CancelScope, *, counts: bool) -> Iterator[None]:
     """Have requests in the block wait for their start, during which the deadline is suspended.
 
-    A request that does not count is written at once.
+    A request waits once its connection is open, so that a rate counts when it is written; one that does not
+    count is written at once. It raises ConnectionGone if the server has closed the connection meanwhile.
     """
 
     async def wait_for_start() -> None:

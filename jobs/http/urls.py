@@ -12,7 +12,11 @@ _NUMBER = re.compile(rb"[0-9]+\Z|0[xX][0-9A-Fa-f]*\Z")
 
 
 def parse_base_url(text: str) -> httpx.URL:
-    """Parse a base URL, without its final slash. Raises ValueError, saying what to write, if it is malformed."""
+    """Parse a base URL, without its final slash; nothing is resolved.
+
+    Raises ValueError, saying what to write, if it is malformed, is not http or https, or has a user, a
+    password, a query or a fragment.
+    """
     try:
         url = httpx.URL(text.strip())
     except (httpx.InvalidURL, TypeError, ValueError):
@@ -40,7 +44,10 @@ def check_authority(url: httpx.URL) -> None:
 
 
 def check_host(host: str) -> None:
-    """Raise ValueError, saying what to write, for a text that is neither a host's name nor its address."""
+    """Raise ValueError, saying what to write, for a text that is neither a host's name nor its address.
+
+    Nothing is resolved. An IPv6 address is written without brackets.
+    """
     try:
         raw_host = httpx.URL(scheme="http", host=host).raw_host
     except (httpx.InvalidURL, ValueError):
