@@ -116,10 +116,11 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str | None:
-        """The person's next message, from one call to the model; None if the model refuses or writes one that may not be sent.
+        """The person's next message, from one call to the model; None without one that may be sent.
 
-        `strategy` is a name in the instructions. A case in another language than English gives None without
-        a call. Raises JobError if the call fails, other than by moderation.
+        That is so if the model refuses, or its message fails the lint, leaves the topic or repeats an
+        earlier one. `strategy` is a name in the instructions. A case in another language than English gives
+        None without a call. Raises JobError if the call fails, other than by moderation.
         """
         if not case.is_english:
             return None

@@ -45,7 +45,10 @@ class NetworkSettings(BaseModel):
     ] = None
 
     def network(self, folder: Path) -> Network:
-        """These settings, with `ca_file` relative to `folder`, or to the home directory if it begins with ~; it is not read."""
+        """These settings, with the path of `ca_file` relative to `folder`; nothing is read.
+
+        A path that begins with ~ starts from the home directory.
+        """
         name = self.ca_file
         path = None if name is None else folder.absolute() / Path(name).expanduser()
         return Network(use_proxy=self.use_proxy, ca_file=path)

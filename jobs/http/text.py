@@ -59,9 +59,9 @@ class Redactor:
         return f"Redactor({len(self._texts)} spellings)"
 
     def add(self, name: str, secret: str) -> None:
-        """Remove this secret too, also as JSON, URLs and base64 spell it; `name` stands for it where it may be shown.
+        """Remove this secret too, also as JSON, URLs and base64 spell it.
 
-        Texts that were read before are not changed.
+        `name` stands for it where it may be shown. Texts that were cleaned before are not changed.
         """
         texts = {(text, _encode(text)) for text in spellings(secret)}
         keys = {(text, _encode(text), name) for text in key_spellings(secret)}
