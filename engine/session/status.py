@@ -185,17 +185,23 @@ class StatusReader:
         self, totals: Totals, questions: Questions, elsewhere: list[LaneState], limits: Limits
     ) -> tuple[float | None, str]:
         """The seconds until all lanes that can send are done, and the limit that decides; None if no lane can send."""
-        loads = self._loads(totals)
-        waits = {lane: self._find_wait(lane, elsewhere) for lane in loads}
-        moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
-        is_stuck = not moving or self.row.reason == StopReason.UNHEALTHY
-        call_limits = self._find_call_limits() if moving else {}
-        if loads and (is_stuck or call_limits is None):
+        waits = {
+            lane: self._find_wait(lane, elsewhere)
+            for lane, counts in totals.lanes.items()
+            if any(counts[state] for state in _OPEN)
+        }
+        can_send = {lane for lane, wait in waits.items() if wait.why not in STANDS_STILL}
+        if waits and (not can_send or self.row.reason == StopReason.UNHEALTHY):
             return None, ""
+        call_limits = self._find_call_limits() if waits else {}
+        if call_limits is None:
+            return None, ""
+        loads = self._loads(totals)
+        moving = {lane: load for lane, load in loads.items() if lane in can_send}
         left, binding = seconds_left(
             moving,
             limits,
-            call_limits or {},
+            call_limits,
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
             # It is not known which lanes the questions belong to.
