@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -37,7 +37,10 @@ from jobs.chat.shaping import (
     request_body,
 )
 from jobs.chat.target import Generation, Question, Reply, describe_settings, digest
-from jobs.http import HttpClient, HttpLimits, Key, NetworkSettings, Sent, parse_base_url
+from jobs.http import HttpLimits, Key, NetworkSettings, Sent, parse_base_url
+
+if TYPE_CHECKING:
+    from jobs.http import HttpClient
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
@@ -211,6 +214,8 @@ class ChatTarget:
 
     @asynccontextmanager
     async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator["ChatClient"]:
+        from jobs.http import HttpClient  # slow to import, and not always needed
+
         endpoint = self.endpoint
         key = partial(Key, read=partial(resolve_secret, folder=folder))
         headers = {**self._secret_headers, **_with_keys(endpoint.headers, key)}
@@ -240,7 +245,7 @@ class ChatClient:
 
     def __init__(
         self,
-        http: HttpClient,
+        http: "HttpClient",
         endpoint: Endpoint,
         options: Mapping[str, Any],
         limits: CallLimits,

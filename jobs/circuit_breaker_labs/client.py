@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
-import httpx
 
 from engine.kinds import Clock, JobError, Permanent, QuotaExceeded, Unauthorized
 from jobs.circuit_breaker_labs.schema import (
@@ -26,7 +25,6 @@ from jobs.circuit_breaker_labs.schema import (
     Version,
 )
 from jobs.http import (
-    HttpClient,
     HttpLimits,
     Meaning,
     Network,
@@ -38,7 +36,10 @@ from jobs.http import (
     rule,
 )
 
-VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
+if TYPE_CHECKING:
+    import httpx
+
+VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1"
 QUESTION_DEADLINE_S = 30.0
 _VERSION_TRIES = 3
 """How many times the version is asked for before it counts as unknown."""
@@ -83,6 +84,8 @@ class Client:
         append_v1: bool = True,
         network: Network | None = None,
     ) -> None:
+        from jobs.http import HttpClient  # slow to import, and not always needed
+
         self._key: dict[str, Sent] = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
         self._asking = anyio.Lock()
@@ -101,7 +104,7 @@ class Client:
         )
 
     @property
-    def url(self) -> httpx.URL:
+    def url(self) -> "httpx.URL":
         """The base URL that calls go to."""
         return self._http.base_url
 

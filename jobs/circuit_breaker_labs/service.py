@@ -51,7 +51,7 @@ class CircuitBreakerLabsSettings(ServiceSettings, NetworkSettings):
             " the API at its root."
         ),
     ] = True
-    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = base_url(VENDOR_URL)
+    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
     api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")]
     openai_api_key: Annotated[
         SecretReference | None,

@@ -11,7 +11,6 @@ from pydantic_core import to_json
 from engine.kinds import Clock, Measurement, Permanent, SecretReference, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
 from jobs.http import (
-    HttpClient,
     HttpLimits,
     Key,
     Network,
@@ -90,6 +89,8 @@ class Client:
         deadline_s: float = DEADLINE_S,
         network: Network | None = None,
     ) -> None:
+        from jobs.http import HttpClient  # slow to import, and not always needed
+
         self._secret = secret
         self._http = HttpClient(
             url,

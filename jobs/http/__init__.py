@@ -1,6 +1,8 @@
 """The shared HTTP client: deadlines, limits on bodies, one mapping of errors, and no leaked keys."""
 
-from jobs.http.client import HttpClient, HttpLimits, Reply
+from typing import TYPE_CHECKING, Any
+
+from jobs.http.exchange import HttpLimits, Reply
 from jobs.http.keys import Key, Sent
 from jobs.http.meanings import Meaning, rule
 from jobs.http.network import Network, NetworkSettings
@@ -16,6 +18,9 @@ from jobs.http.text import (
 )
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import check_authority, check_host, parse_base_url
+
+if TYPE_CHECKING:
+    from jobs.http.client import HttpClient
 
 __all__ = [
     "HttpClient",
@@ -41,3 +46,12 @@ __all__ = [
     "redaction_message",
     "rule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: `nightsweep plan` sends nothing, and the client loads aiohttp.
+    if name != "HttpClient":
+        raise AttributeError(f"module 'jobs.http' has no attribute {name!r}")
+    from jobs.http.client import HttpClient
+
+    return HttpClient

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain
 from math import inf
-from typing import Any, Self, cast
+from typing import Self, cast
 from urllib.parse import urlencode
 
 import anyio
@@ -27,11 +27,12 @@ from engine.kinds import (
 )
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.connection_errors import error_from_exception
+from jobs.http.exchange import HttpLimits, Reply
 from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
 from jobs.http.meanings import Rule
 from jobs.http.network import Network, Proxy, proxy_error, proxy_for, tls_context
 from jobs.http.response_errors import error_from_response
-from jobs.http.text import Redactor, read_json
+from jobs.http.text import Redactor
 from jobs.http.transport import ConnectionGone, gate_requests, open_transport
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
@@ -42,43 +43,6 @@ _CLIENTS = 3
 """The most clients of a run that are busy at the same time: of a target, a judge and an attacker."""
 _CONNECTIONS_MAX = 5
 """How many connections a request may lose to the server before it is written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """The limits of each request.
-
-    `deadline_s` limits the whole of it, from connecting to the end of the answer; `connect_s` and `read_s`
-    (None for no own limit) limit each wait within it, and connecting takes at most half of the deadline.
-    `max_body_bytes` limits the unpacked answer. `max_connections` None leaves the number to the caller.
-    Connections idle for `keep_alive_s` are closed: sooner than the 5 s after which common servers close
-    them, because a request that meets a closing connection is lost.
-    """
-
-    deadline_s: float = 900.0
-    connect_s: float = 10.0
-    read_s: float | None = None
-    max_body_bytes: int = 32 * 1024 * 1024
-    max_connections: int | None = None
-    keep_alive_s: float = 4.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A 2xx answer: its unpacked body without keys, and `where` it comes from, for messages.
-
-    `redacted` names the keys that were removed from the body.
-    """
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(repr=False)
-    where: str
-    redacted: frozenset[str] = frozenset()
-
-    def json(self) -> Any:
-        """The body's JSON value. Raises Transient if it cannot be read."""
-        return read_json(self.body, self.where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

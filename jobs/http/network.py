@@ -9,15 +9,16 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.request import getproxies_environment
 
-import aiohttp
-import httpx
 from pydantic import BaseModel, Field
 
 from engine.kinds import JobError, Permanent, Unauthorized, Unreachable, UsageError
 from jobs.http.urls import check_authority
+
+if TYPE_CHECKING:
+    import httpx
 
 _HTTP = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
@@ -58,6 +59,8 @@ class NetworkSettings(BaseModel):
 
         It has the proxy's host and the variable, but no password. Raises UsageError for an unusable proxy.
         """
+        import httpx  # slow to import, and not always needed
+
         url = httpx.URL(base_url)
         proxy = proxy_for(url) if self.use_proxy else None
         if proxy is None:
@@ -70,7 +73,7 @@ class NetworkSettings(BaseModel):
 class Proxy:
     """A proxy, possibly with user and password, and the environment variable that names it."""
 
-    url: httpx.URL
+    url: "httpx.URL"
     variable: str
 
     @property
@@ -93,7 +96,7 @@ class Proxy:
         return f"{self.url.host}:{port}"
 
 
-def proxy_for(url: httpx.URL) -> Proxy | None:
+def proxy_for(url: "httpx.URL") -> Proxy | None:
     """The proxy that the environment names for an address; None for an address of this machine.
 
     Reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; the lower-case variables take precedence. Raises
@@ -125,6 +128,8 @@ def proxy_connection_error(
 
     The request was not sent in that case, because its connection leads through the proxy.
     """
+    import aiohttp  # slow to import, and not always needed
+
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return proxy_error(where, proxy, cause.status, detail)
     if proxy.is_socks:
@@ -171,6 +176,8 @@ def tls_context(network: Network) -> ssl.SSLContext:
     These are `ca_file` and the files in SSL_CERT_FILE, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE. Raises
     UsageError for a file that cannot be read.
     """
+    import httpx  # slow to import, and not always needed
+
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     for name, path in _authorities(network):
@@ -204,7 +211,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _is_excluded(url: httpx.URL, no_proxy: str) -> bool:
+def _is_excluded(url: "httpx.URL", no_proxy: str) -> bool:
     """Whether NO_PROXY lists the host, by the rules of curl and requests."""
     entries = (entry.strip().lower() for entry in no_proxy.split(","))
     port = url.port or {"http": 80, "https": 443}[url.scheme]
@@ -228,7 +235,9 @@ def _is_listed(host: str, port: int, entry: str) -> bool:
     return host == entry or host.endswith(f".{entry}")
 
 
-def _parse(address: str, variable: str) -> httpx.URL:
+def _parse(address: str, variable: str) -> "httpx.URL":
+    import httpx  # slow to import, and not always needed
+
     try:
         url = httpx.URL(address if "://" in address else f"http://{address}")
         if url.host and url.scheme in _HTTP | _SOCKS:

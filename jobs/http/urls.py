@@ -2,8 +2,10 @@
 
 import re
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 _NAME_MAX = 253
 _LABEL_MAX = 63
@@ -11,12 +13,14 @@ _NAME = re.compile(rb"[A-Za-z0-9._-]+\Z")
 _NUMBER = re.compile(rb"[0-9]+\Z|0[xX][0-9A-Fa-f]*\Z")
 
 
-def parse_base_url(text: str) -> httpx.URL:
+def parse_base_url(text: str) -> "httpx.URL":
     """Parse a base URL, without its final slash; nothing is resolved.
 
     Raises ValueError, saying what to write, if it is malformed, is not http or https, or has a user, a
     password, a query or a fragment.
     """
+    import httpx  # slow to import, and not always needed
+
     try:
         url = httpx.URL(text.strip())
     except (httpx.InvalidURL, TypeError, ValueError):
@@ -33,7 +37,7 @@ def parse_base_url(text: str) -> httpx.URL:
     return url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
 
 
-def check_authority(url: httpx.URL) -> None:
+def check_authority(url: "httpx.URL") -> None:
     """Raise ValueError, saying what to write, for a host or a port that cannot exist.
 
     Resolving such a name would raise UnicodeError, or query the network for nothing.
@@ -48,6 +52,8 @@ def check_host(host: str) -> None:
 
     Nothing is resolved. An IPv6 address is written without brackets.
     """
+    import httpx  # slow to import, and not always needed
+
     try:
         raw_host = httpx.URL(scheme="http", host=host).raw_host
     except (httpx.InvalidURL, ValueError):

@@ -44,6 +44,7 @@ import engine.report.formats
 import engine.session
 import jobs.circuit_breaker_labs
 import jobs.enkrypt
+import jobs.http.client
 from engine.cli import main
 from engine.testing import ScriptedService
 from tests.compiled_statements import share_compiled_statements
