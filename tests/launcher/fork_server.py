@@ -37,7 +37,7 @@ import sqlalchemy.dialects.sqlite.aiosqlite
 
 import engine.cli.commands
 import engine.cli.control
-import engine.cli.progress
+import engine.cli.panel
 import engine.cli.run
 import engine.report.document
 import engine.report.formats

@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from engine.cli.progress import Lines, Panel, panel, pause_s
+from engine.cli.panel import Panel, panel
+from engine.cli.progress import Lines, pause_s
 from engine.core.error_kinds import ErrorKind
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
