@@ -3,7 +3,9 @@
 import json
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from operator import attrgetter, methodcaller
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -29,6 +31,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import SelectBase, Subquery
 from sqlalchemy.types import TypeEngine
+
+T = TypeVar("T")
 
 Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 Query: TypeAlias = SelectBase | UpdateBase
@@ -62,9 +66,8 @@ class Statement:
         The names are those of the query's columns. Raises the driver's own errors.
         """
         compiled = self._on(connection)
-        with _Cursor(connection) as cursor:
-            connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
-            return list(map(compiled.make_row, cursor.fetchall()))
+        found = _execute(connection, compiled.text, compiled.arrange(values), _fetch_all)
+        return list(map(compiled.make_row, found))
 
     def run(self, connection: Connection, **values: object) -> int:
         """Run a change with parameters by name, within the connection's transaction; returns how many rows it changed.
@@ -72,9 +75,7 @@ class Statement:
         Raises the driver's own errors.
         """
         compiled = self._on(connection)
-        with _Cursor(connection) as cursor:
-            connection.dialect.do_execute(cursor, compiled.text, compiled.arrange(values))
-            return int(cursor.rowcount)
+        return _execute(connection, compiled.text, compiled.arrange(values), _count_rows)
 
     def run_for_each(self, connection: Connection, rows: Sequence[Values]) -> int:
         """Run an INSERT of each of these rows, which have the same columns; returns how many rows it changed.
@@ -84,9 +85,7 @@ class Statement:
         """
         compiled = self._on(connection, tuple(rows[0]))
         values = list(map(compiled.arrange, rows))
-        with _Cursor(connection) as cursor:
-            connection.dialect.do_executemany(cursor, compiled.text, values)
-            return int(cursor.rowcount)
+        return _execute(connection, compiled.text, values, _count_rows, is_many=True)
 
     def _on(self, connection: Connection, columns: tuple[str, ...] | None = None) -> "_Compiled":
         dialect = connection.dialect
@@ -105,7 +104,7 @@ class _Compiled:
             found = query.exported_columns
             assert all(isinstance(column.type, _UNCONVERTED) for column in found), query
             row: Any = namedtuple("Row", list(found.keys()))  # type: ignore[misc]
-            self.make_row = row._make
+            self.make_row = partial(tuple.__new__, row)
         compiled = query.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         required = {bind.key for bind in compiled.binds.values() if bind.required}
@@ -120,25 +119,34 @@ class _Compiled:
     def arrange(self, values: Values) -> Any:
         """The parameters as the driver takes them, with the constants of the statement."""
         given = {**self._constants, **values}
-        return given if self._order is None else tuple([given[name] for name in self._order])
+        return given if self._order is None else tuple(map(given.__getitem__, self._order))
 
 
-class _Cursor:
-    """A cursor of the driver, whose errors are raised as those of SQLAlchemy."""
+_fetch_all: Callable[[Any], list[Any]] = methodcaller("fetchall")
+_count_rows: Callable[[Any], int] = attrgetter("rowcount")
 
-    def __init__(self, connection: Connection) -> None:
-        self._dialect = connection.dialect
-        self._cursor = connection.connection.cursor()
 
-    def __enter__(self) -> Any:
-        return self._cursor
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        self._cursor.close()
-        errors = self._dialect.loaded_dbapi.Error
-        if isinstance(error, errors):
-            # Without the parameters, which hold prompts and model output.
-            raise DBAPIError.instance(None, None, error, errors, dialect=self._dialect) from error
+def _execute(
+    connection: Connection,
+    text: str,
+    parameters: Any,
+    read: Callable[[Any], T],
+    *,
+    is_many: bool = False,
+) -> T:
+    """Have the driver execute a statement, and `read` its cursor; errors are raised as those of SQLAlchemy."""
+    dialect = connection.dialect
+    cursor = connection.connection.cursor()
+    try:
+        execute = dialect.do_executemany if is_many else dialect.do_execute
+        execute(cursor, text, parameters)
+        return read(cursor)
+    except dialect.loaded_dbapi.Error as error:
+        errors = dialect.loaded_dbapi.Error
+        # Without the parameters, which hold prompts and model output.
+        raise DBAPIError.instance(None, None, error, errors, dialect=dialect) from error
+    finally:
+        cursor.close()
 
 
 class Upsert:
