@@ -224,19 +224,17 @@ class FakeClock:
                     return
 
     async def _become_idle(self) -> None:
-        asked, began, moment_s = self._asked, loop_time(), _MOMENT_S
-        due = began + _SOON_S
+        asked, began, due, moment_s = -1, loop_time(), 0.0, _MOMENT_S
         while True:
-            if is_ready():
+            while is_ready():
                 await look_again()
-            elif is_timer_due(due) or self._has_thread():
-                await look_again_in(moment_s)
-                moment_s = min(moment_s * _MOMENT_GROWTH, _MOMENT_MAX_S)
-            else:
-                return
             if asked != self._asked:
                 asked, moment_s = self._asked, _MOMENT_S
                 due = min(loop_time() + _SOON_S, began + _TIMERS_S)
+            if not (is_timer_due(due) or self._has_thread()):
+                return
+            await look_again_in(moment_s)
+            moment_s = min(moment_s * _MOMENT_GROWTH, _MOMENT_MAX_S)
 
     def _has_thread(self) -> bool:
         """Whether a thread works for a task."""
