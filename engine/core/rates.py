@@ -99,6 +99,11 @@ def take(
         slot += spacing
 
 
+def most_slots(rate_per_min: int, horizon_s: float) -> int:
+    """The most slots that a span of `horizon_s` seconds has, whatever the log, except for rounding."""
+    return 1 + floor(horizon_s * rate_per_min / (PACE * WINDOW_S))
+
+
 def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
     """The log without `slots` that were granted but not used.
 

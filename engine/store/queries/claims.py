@@ -174,7 +174,7 @@ def _claim_lane(
     next_at, why = _next_slot(request, lane, buckets)
     if next_at > request.now + request.horizon_s:
         return LaneGrant(lane=lane.lane, asked_at=request.now, next_at=next_at, why=why)
-    found = _find_candidates(connection, request, lane, admission, until)
+    found = _find_candidates(connection, request, lane, buckets, admission, until)
     slots = buckets.take(
         lane.buckets,
         want=len(found.rows),
@@ -228,10 +228,13 @@ def _find_candidates(
     connection: Connection,
     request: Claim,
     lane: LaneClaim,
+    buckets: rates.Buckets,
     admission: Admission,
     until: tuple[int, int],
 ) -> _Candidates:
     """Find the first jobs of a lane, in the order of the file over all its classes, that quota allows.
+
+    There may be one more than its rates have slots for, which shows that the lane's queue is not empty yet.
 
     A class that quota refuses is skipped. But if the job would fit once the requests in flight turn out cheaper,
     it keeps its turn, because the jobs behind it would use up what is left.
@@ -239,7 +242,9 @@ def _find_candidates(
     found = _Candidates()
     classes = set(lane.classes)
     after = (0, 0)
-    while classes and (missing := lane.count - len(found.rows)):
+    most = buckets.most(lane.buckets, want=lane.count, horizon_s=request.horizon_s)
+    count = min(lane.count, most + 1)
+    while classes and (missing := count - len(found.rows)):
         rows = _read_candidates(connection, request, lane, classes, (after, until), missing)
         for row in rows:
             if row.cost_class not in classes:

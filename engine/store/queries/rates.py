@@ -43,6 +43,16 @@ class Row:
     holders: shared_limits.Holders = field(default_factory=dict)
     has_retry_after: bool = True
     """Whether the service named the time of `blocked_until` itself."""
+    lowest: int | None = field(init=False)
+    """The lowest rate of all holders; None if there is no limit."""
+
+    def __post_init__(self) -> None:
+        self.hold(self.holders)
+
+    def hold(self, holders: shared_limits.Holders) -> None:
+        """Replace the holders and their rates."""
+        self.holders = holders
+        self.lowest, _ = shared_limits.lowest(holders)
 
 
 @dataclass(slots=True)
@@ -61,7 +71,7 @@ class Buckets:
         before = {name: self.rows[name].holders for name in mine}
         for name, holders in shared_limits.update_holders(connection, before, mine, holder).items():
             if holders != before[name]:
-                self.rows[name].holders = holders
+                self.rows[name].hold(holders)
                 self.changed.add(name)
 
     def rate(self, bucket: Bucket) -> int | None:
@@ -69,13 +79,20 @@ class Buckets:
 
         None if there is no limit.
         """
-        lowest, _ = shared_limits.lowest(self.rows[bucket.name].holders)
-        allowed = [rate for rate in (lowest, bucket.pace_per_min) if rate is not None]
-        return min(allowed, default=None)
+        lowest, pace = self.rows[bucket.name].lowest, bucket.pace_per_min
+        if lowest is None or pace is None:
+            return pace if lowest is None else lowest
+        return min(lowest, pace)
 
     def has_rate(self, buckets: Iterable[Bucket]) -> bool:
         """Whether any of these buckets limits the starts per minute."""
         return any(self.rate(bucket) is not None for bucket in buckets)
+
+    def most(self, buckets: Iterable[Bucket], *, want: int, horizon_s: float) -> int:
+        """The most starts, at most `want`, that `take` may grant within all `buckets`, whatever their logs."""
+        found = [self.rate(bucket) for bucket in buckets]
+        most = [rates.most_slots(rate, horizon_s) for rate in found if rate is not None]
+        return min((want, *most))
 
     def next_at(
         self, buckets: Iterable[Bucket], now: float, lead_s: float = 0.0

@@ -16,6 +16,7 @@ from engine.core.rates import (
     RateLog,
     decode,
     encode,
+    most_slots,
     refund,
     take,
 )
@@ -114,6 +115,14 @@ def test_only_slots_within_the_horizon_are_granted_and_the_next_one_is_named() -
 
     assert taken.slots == pytest.approx((NOW, NOW + 0.9, NOW + 1.8))
     assert taken.next_at == pytest.approx(NOW + 2.7)
+
+
+@given(rate=st.integers(1, 6000), horizon_s=st.floats(0, CLOCK_TOLERANCE_S))
+def test_no_more_slots_are_granted_than_the_horizon_has(rate: int, horizon_s: float) -> None:
+    taken = take(EMPTY, now=NOW, rate_per_min=rate, want=100, horizon_s=horizon_s)
+
+    most = min(100, most_slots(rate, horizon_s))
+    assert most - 1 <= len(taken.slots) <= most + 1
 
 
 def test_no_slot_is_granted_before_a_given_time() -> None:

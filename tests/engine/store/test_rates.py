@@ -61,6 +61,17 @@ async def test_a_lane_keeps_the_keys_rate_and_its_own(store: Store) -> None:
     assert len(other.jobs) == 1
 
 
+async def test_the_claim_of_the_last_job_under_a_rate_finds_its_class_empty(store: Store) -> None:
+    run = await submit(store, *(new_job(number) for number in range(2)))
+    slow = Bucket(name="slow", rate_per_min=1)
+
+    [first] = await grants(store, run, buckets=[slow])
+    [last] = await grants(store, run, now=NOW + 61, buckets=[slow])
+
+    assert (len(first.jobs), first.empty_classes) == (1, frozenset())
+    assert (len(last.jobs), last.empty_classes) == (1, frozenset({"group"}))
+
+
 async def test_a_retry_after_holds_every_process(
     store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
