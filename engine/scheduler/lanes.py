@@ -114,6 +114,11 @@ class Lanes:
         ending = (self.jobs.get((one.job_id, one.fence)) for one in settled)
         return Counter(lane.name for lane in ending if lane is not None)
 
+    def pass_time(self, now: float) -> None:
+        """Let the pace of each lane recover up to `now`."""
+        for lane in self.lanes.values():
+            lane.pass_time(now)
+
     def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
         """Return how many jobs to claim in each lane: the free slots, shared fairly.
 
@@ -126,10 +131,10 @@ class Lanes:
         free = self._free() + sum(freed.values())
         if free <= 0 or now < self.paused_until or opens_at(self.limits.window, now) > now:
             return {}
+        self.pass_time(now)
         demands = []
         # Lanes take turns: under a rate that they share, there is one slot at a time.
         for lane in sorted(self.lanes.values(), key=_served):
-            lane.pass_time(now)
             ending = freed.get(lane.name, 0)
             if lane.wakes_at(now, share=self.share, freed=ending) <= now:
                 in_flight = lane.in_flight - ending
@@ -164,7 +169,8 @@ class Lanes:
     def wakes_at(self, now: float) -> float:
         """Return when any lane may start a job, within the window and the pauses of this machine.
 
-        It may lie in the past. Infinite if time alone does not decide, as while every slot is taken.
+        If it is not after `now`, `wants` has jobs to claim. Infinite if time alone does not decide, as while every
+        slot is taken.
         """
         if self._free() <= 0:
             return inf

@@ -244,7 +244,8 @@ class Scheduler:
             await self._quota.announce_end()
             self._health.ask(self.lanes, helpers, self.wake)
             self._refusals.ask(self.lanes, helpers, self.wake)
-            if self.lanes.wants(now):
+            self.lanes.pass_time(now)
+            if self.lanes.wakes_at(now) <= now:
                 self._start(jobs, await self._store.queue.claim(self._claimer.decide))
                 continue
             if await self._is_done():
