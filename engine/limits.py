@@ -83,4 +83,9 @@ def month_began(now: float) -> float:
 
 def next_month(now: float) -> float:
     """When the next quota period begins (UTC)."""
-    return month_began(month_began(now) + 32 * 24 * 3600)
+    return _month_after_hour(int(now // 3600))
+
+
+@lru_cache(maxsize=8)
+def _month_after_hour(hour: int) -> float:
+    return month_began(month_began(hour * 3600) + 32 * 24 * 3600)

@@ -6,6 +6,7 @@ TRANSITIONS.
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 
@@ -96,11 +97,13 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 )
 
 
+@cache
 def sources(event: Event) -> tuple[State, ...]:
     """The states in which `event` can happen, in the order of State; the WHERE clauses of the store use them."""
     return tuple(state for state in State if event in TRANSITIONS[state])
 
 
+@cache
 def target(event: Event) -> State:
     """The state that `event` leads to, which is the same from every state."""
     [state] = {TRANSITIONS[source][event] for source in sources(event)}
