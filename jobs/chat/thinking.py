@@ -88,6 +88,7 @@ _WORDS = (
     re.compile(r"\s*Here are my reasoning steps:(.*?)\[BEGIN FINAL RESPONSE\]", re.DOTALL),
 )
 _WORD = re.compile(r"\S")
+_ENDS_THOUGHTS = re.compile(rf"</\s*(?:{_THOUGHTS})\s*>", re.IGNORECASE)
 _BEGINNING = re.compile(r"<[|/a-z]|\[/?T|◁", re.IGNORECASE)
 _MARKED = re.compile(
     "|".join(
@@ -160,7 +161,7 @@ def _read(text: str, split: _Split) -> None:
                 position, inside = match.end(), mark
             else:
                 unread[mark.ends] += 1
-        elif unread[mark.ends]:
+        elif unread[mark.ends] and not _ENDS_THOUGHTS.match(match[0]):
             unread[mark.ends] -= 1
         elif mark.alone:
             split.add_text(text[position : match.start()])

@@ -70,7 +70,8 @@ BEGIN SELECT RAISE(ABORT, 'no more'); END
 def test_a_deletion_that_fails_after_its_first_part_says_what_is_gone(
     nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
-    nightsweep("run", sweep("a", "b", "c"))
+    ran = nightsweep("run", sweep("a", "b", "c"))
+    assert ran.returncode == 0, ran.stderr
     with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
         store.execute(FAILING)
 

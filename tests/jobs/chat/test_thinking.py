@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.kinds import Permanent, Transient
@@ -105,6 +105,7 @@ def test_a_text_without_thinking_is_not_changed(text: str) -> None:
     assert split_thinking(text) == (text, "")
 
 
+@example("a<thought></think>")
 @given(
     st.lists(
         st.sampled_from(["<think>", "</think>", "<thought>", "</thought>", "[THINK]", "a", " "])
