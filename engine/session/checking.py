@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
 from engine.core.model import Check
 from engine.core.nearest import suggestion
 from engine.core.retry import describe_error
-from engine.scheduler import ask_counted
-from engine.session.execution import open_clients
-from engine.session.opening import open_declared
-from engine.store import Store
+from engine.session.opening import open_clients, open_declared
 from engine.sweep import Sweep
+
+if TYPE_CHECKING:
+    from engine.store import Store
 
 
 async def resolve_groups(
-    sweep: Sweep, clock: Clock | None = None, store: Store | None = None
+    sweep: Sweep, clock: Clock | None = None, store: "Store | None" = None
 ) -> Sweep:
     """Replace `groups: all` by the groups that the service offers; other sweeps are returned unchanged.
 
@@ -32,6 +32,9 @@ async def resolve_groups(
         if store is None:
             offered = await service.groups(client)
         else:
+            # Imports the store, which checking a sweep does without.
+            from engine.scheduler import ask_counted
+
             account = (await store.limits.accounts()).name(service.address, service.key)
             ask = partial(service.groups, client)
             offered = await ask_counted(store, clock, ask, account, sweep.limits.rate_per_min)

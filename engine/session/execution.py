@@ -1,10 +1,9 @@
 """One execution of a run: its clients, its scheduler, and the tasks that work until it stops."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -15,7 +14,7 @@ from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
 from engine.session.expansion import Expansion
 from engine.session.identity import Identity, name_costs
-from engine.session.opening import open_declared
+from engine.session.opening import Clients
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
@@ -23,26 +22,6 @@ from engine.store import Claimed, RunRow, Store
 from engine.sweep import Sweep, describe_account
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clients:
-    """The open clients of a sweep's service and of its health gate, if it has one."""
-
-    service: Any
-    gate: Any
-
-
-@asynccontextmanager
-async def open_clients(sweep: Sweep, clock: Clock) -> AsyncIterator[Clients]:
-    """Open what a sweep needs to send; raises UsageError for what is missing, such as a key."""
-    gate = sweep.health_gate
-    async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(open_declared(sweep.service, clock))
-        health = None
-        if gate is not None:
-            health = await stack.enter_async_context(open_declared(gate, clock))
-        yield Clients(service=service, gate=health)
 
 
 class Execution:

@@ -25,9 +25,10 @@ from engine.results.rows import RowRules, rows
 from engine.scheduler import Stop
 from engine.session import inspection
 from engine.session.context import Counts
-from engine.session.execution import Execution, open_clients
+from engine.session.execution import Execution
 from engine.session.identity import Identity
 from engine.session.interrupts import notice_interrupts
+from engine.session.opening import open_clients
 from engine.session.status import StatusReader
 from engine.settings import Settings
 from engine.store import RunRow, Store, refuse_if_deleting

@@ -41,7 +41,7 @@ import engine.cli.panel
 import engine.cli.run
 import engine.report.document
 import engine.report.formats
-import engine.session
+import engine.session.engine
 import jobs.circuit_breaker_labs
 import jobs.enkrypt
 import jobs.http.client
