@@ -89,6 +89,8 @@ class Launcher:
             self._send(request, {**usual, **(streams or {})})
         while "pid" not in (answer := self._answer(PATIENCE_S)):
             self._codes[answer["ended"]] = answer["code"]
+        # Linux gives numbers again: an earlier command may have had this one.
+        self._codes.pop(answer["pid"], None)
         return Command(self, int(answer["pid"]), output)
 
     def run(
