@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf, isinf
+from types import TracebackType
 
 import anyio
 from anyio import from_thread, lowlevel
@@ -15,10 +16,10 @@ from engine.testing.event_loop import (
     finish,
     is_ready,
     is_timer_due,
-    look_again,
     look_again_in,
     loop_time,
     new_future,
+    until_idle,
     watches_outside,
 )
 
@@ -44,6 +45,39 @@ class _Sleeper:
     wake: Callable[[], None]
     is_gone: bool = False
     """Whether it was woken or cancelled; one that was cancelled stays in the heap until its time."""
+
+
+class _Deadline(AbstractContextManager[anyio.CancelScope]):
+    """Cancels its block at a time of a FakeClock; as a class, since each attempt and each wait enters one."""
+
+    def __init__(
+        self,
+        until: float,
+        now: Callable[[], float],
+        add_sleeper: Callable[[float, Callable[[], None]], _Sleeper],
+        remove_sleeper: Callable[[_Sleeper], None],
+    ) -> None:
+        self._until = until
+        self._now = now
+        self._add_sleeper = add_sleeper
+        self._remove_sleeper = remove_sleeper
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> anyio.CancelScope:
+        scope = self._scope.__enter__()
+        if self._until <= self._now():
+            scope.cancel()
+        self._sleeper = self._add_sleeper(self._until, scope.cancel)
+        return scope
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self._remove_sleeper(self._sleeper)
+        return self._scope.__exit__(kind, error, trace)
 
 
 class FakeClock:
@@ -106,24 +140,14 @@ class FakeClock:
         if event.is_set() or until <= self._now:
             await lowlevel.checkpoint()
             return event.is_set()
-        with self._moving_on_at(until):
+        with _Deadline(until, self.now, self._add_sleeper, self._remove):
             await event.wait()
         return event.is_set()
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Cancel the block once the clock was moved by `seconds`; the scope tells whether it was."""
-        return self._moving_on_at(self._now + seconds)
-
-    @contextmanager
-    def _moving_on_at(self, until: float) -> Iterator[anyio.CancelScope]:
-        with anyio.CancelScope() as scope:
-            if until <= self._now:
-                scope.cancel()
-            sleeper = self._add_sleeper(until, scope.cancel)
-            try:
-                yield scope
-            finally:
-                self._remove(sleeper)
+        until = self._now + seconds
+        return _Deadline(until, self.now, self._add_sleeper, self._remove)
 
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, stopping at the time of each sleeper until every task waits."""
@@ -182,10 +206,11 @@ class FakeClock:
     def _move_on(self) -> None:
         """Move on to the next sleeper's time, and wake all that sleep until then."""
         self._now = max(self._now, self._next())
-        while self._next() <= self._now:
+        while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, sleeper = heappop(self._sleepers)
-            sleeper.is_gone = True
-            sleeper.wake()
+            if not sleeper.is_gone:
+                sleeper.is_gone = True
+                sleeper.wake()
 
     def _add_sleeper(self, until: float, wake: Callable[[], None]) -> _Sleeper:
         """Have `wake` called once the time is `until`, unless the sleeper is removed before."""
@@ -226,8 +251,7 @@ class FakeClock:
     async def _become_idle(self) -> None:
         asked, began, due, moment_s = -1, loop_time(), 0.0, _MOMENT_S
         while True:
-            while is_ready():
-                await look_again()
+            await until_idle()
             if asked != self._asked:
                 asked, moment_s = self._asked, _MOMENT_S
                 due = min(loop_time() + _SOON_S, began + _TIMERS_S)

@@ -1,18 +1,18 @@
 """What asyncio's event loop has to do and waits for, as far as it can be seen from inside.
 
 Parts of this read private attributes of asyncio's loops. On a loop without them (uvloop), `is_ready` and
-`is_timer_due` are always False, and `watches_outside` is always True.
+`is_timer_due` are always False, `until_idle` returns at once, and `watches_outside` is always True.
 """
 
 import asyncio
 import gc
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sized
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, coroutine
 from typing import Any
 
 _lookers = 0
-"""Tasks that wait in `look_again`, which are ready only to look."""
+"""Tasks that wait in `until_idle`, which are ready only to look."""
 _own_timers: set[asyncio.TimerHandle] = set()
 """The timers of `look_again_in`."""
 
@@ -27,19 +27,20 @@ def new_future() -> "asyncio.Future[None]":
     return asyncio.get_running_loop().create_future()
 
 
-async def look_again() -> None:
-    """Return in the next pass of the event loop; a task that waits here does not count as ready."""
-    global _lookers
-    _lookers += 1
-    try:
-        await _next_pass()
-    finally:
-        _lookers -= 1
-
-
 @coroutine
-def _next_pass() -> Generator[None, None, None]:
-    yield
+def until_idle() -> Generator[None, None, None]:
+    """Return once the event loop has nothing to run besides tasks that wait for this.
+
+    It looks in each pass of the loop, all in one frame, since simulated time takes thousands of them.
+    """
+    global _lookers
+    ready = _ready_in(asyncio.get_running_loop())
+    while len(ready) > _lookers:
+        _lookers += 1
+        try:
+            yield
+        finally:
+            _lookers -= 1
 
 
 async def look_again_in(seconds: float) -> None:
@@ -62,7 +63,13 @@ def finish(future: "asyncio.Future[None]") -> None:
 
 def is_ready() -> bool:
     """Whether the event loop has anything to run besides the tasks that look whether it has."""
-    return len(getattr(asyncio.get_running_loop(), "_ready", ())) > _lookers
+    return len(_ready_in(asyncio.get_running_loop())) > _lookers
+
+
+def _ready_in(loop: asyncio.AbstractEventLoop) -> Sized:
+    """What the loop runs in its next pass."""
+    ready: Sized = getattr(loop, "_ready", ())
+    return ready
 
 
 def is_timer_due(until: float) -> bool:
