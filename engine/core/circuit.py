@@ -79,8 +79,8 @@ class Circuit:
     @property
     def admits_at(self) -> float:
         """When a job may be started; infinite if time alone does not decide."""
-        at = -inf if self.doubt is None else self.doubt.admits_at
-        return max(at, self.breaker.admits_at)
+        at = self.breaker.admits_at
+        return at if self.doubt is None else max(at, self.doubt.admits_at)
 
     def lets_through(self, job_id: int, fence: int) -> bool:
         """Whether a claimed job may still be sent: any while the circuit is closed, else the probe alone."""

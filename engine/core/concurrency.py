@@ -33,7 +33,7 @@ class Concurrency:
 
     def capacity(self, now: float) -> int:
         """Jobs that may be in flight at `now` (seconds since the epoch): at least 1, at most the ceiling."""
-        return floor(self._limit(now))
+        return self.ceiling if self.limit >= self.ceiling else floor(self._limit(now))
 
     def allows_at(self, jobs: int) -> float:
         """When time alone lets `jobs` be in flight, in seconds since the epoch; infinite above the ceiling.

@@ -4,7 +4,6 @@ The store keeps the rates and quotas, which all processes share; here is what on
 lanes: how many jobs are in flight, how many may be, what a lane waits for.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -87,7 +86,7 @@ class Lanes:
     @property
     def in_flight(self) -> int:
         """Jobs in flight in this process."""
-        return sum(lane.in_flight for lane in self.lanes.values())
+        return sum([lane.in_flight for lane in self.lanes.values()])
 
     @property
     def jobs_in_flight(self) -> Collection[int]:
@@ -111,8 +110,11 @@ class Lanes:
 
         Outcomes of jobs that are not in flight here are not counted; no job is ended.
         """
-        ending = (self.jobs.get((one.job_id, one.fence)) for one in settled)
-        return Counter(lane.name for lane in ending if lane is not None)
+        freed: dict[str, int] = {}
+        for one in settled:
+            if (lane := self.jobs.get((one.job_id, one.fence))) is not None:
+                freed[lane.name] = freed.get(lane.name, 0) + 1
+        return freed
 
     def pass_time(self, now: float) -> None:
         """Let the pace of each lane recover up to `now`."""
@@ -174,9 +176,9 @@ class Lanes:
         """
         if self._free() <= 0:
             return inf
-        soonest = min(
-            (lane.wakes_at(now, share=self.share) for lane in self.lanes.values()), default=inf
-        )
+        soonest, share = inf, self.share
+        for lane in self.lanes.values():
+            soonest = min(soonest, lane.wakes_at(now, share=share))
         return max(soonest, self.paused_until, opens_at(self.limits.window, now))
 
     def patience_s(self, lane: Lane) -> float:
