@@ -91,7 +91,8 @@ class Lane:
         if self.pace.admits() == 0:
             soonest = max(soonest, self.pace.admits_at)
         taken = self.in_flight - freed
-        if fair_share(self.concurrency.capacity(now), share) <= taken:
+        # One slot is always allowed.
+        if taken > 0 and fair_share(self.concurrency.capacity(now), share) <= taken:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 

@@ -86,7 +86,7 @@ class Lanes:
     @property
     def in_flight(self) -> int:
         """Jobs in flight in this process."""
-        return sum([lane.in_flight for lane in self.lanes.values()])
+        return len(self.jobs)
 
     @property
     def jobs_in_flight(self) -> Collection[int]:

@@ -25,6 +25,13 @@ def lanes(**limits: object) -> Lanes:
     return made
 
 
+def fill(made: Lanes, name: str, count: int) -> None:
+    """Have so many jobs in flight in a lane."""
+    lane = made.lane(name)
+    lane.in_flight = count
+    made.jobs.update({(job_id, 1): lane for job_id in range(1, count + 1)})
+
+
 def fail(lane: Lane, now: float) -> None:
     """Let job 1 of a lane fail at once, as a probe if it was started as one."""
     failed = Feedback(signal=Signal.FAILS, error="HTTP 500", fingerprint="HTTP 500")
@@ -56,7 +63,7 @@ def test_a_lane_has_the_limit_of_its_pattern() -> None:
 
 def test_full_slots_want_nothing_and_wake_for_nothing() -> None:
     made = lanes(max_in_flight=2)
-    made.lane("a").in_flight = 2
+    fill(made, "a", 2)
 
     assert made.wants(NOW) == {}
     assert made.wakes_at(NOW) == inf
@@ -84,7 +91,7 @@ def test_a_lane_whose_request_tries_after_a_refusal_waits_for_it_whatever_else_i
 
 def test_slots_that_are_about_to_be_free_count_as_free() -> None:
     made = lanes(max_in_flight=2)
-    made.lane("a").in_flight = 2
+    fill(made, "a", 2)
 
     assert made.wants(NOW, {"a": 1}) == {"b": 1}
 
