@@ -12,6 +12,7 @@ import anyio
 from anyio import from_thread, lowlevel
 
 from engine.testing.event_loop import (
+    call_soon,
     count_threads_awaited,
     finish,
     is_ready,
@@ -196,7 +197,8 @@ class FakeClock:
             if isinf(self._next()):
                 await self._stir()
             else:
-                self._move_on()
+                # Outside of any task, like timers: a cancelled scope describes the task that cancels it.
+                call_soon(self._move_on)
 
     async def _stir(self) -> None:
         if self._stirred.is_set():
@@ -205,7 +207,9 @@ class FakeClock:
 
     def _move_on(self) -> None:
         """Move on to the next sleeper's time, and wake all that sleep until then."""
-        self._now = max(self._now, self._next())
+        if isinf(until := self._next()):
+            return
+        self._now = max(self._now, until)
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, sleeper = heappop(self._sleepers)
             if not sleeper.is_gone:

@@ -7,7 +7,7 @@ Parts of this read private attributes of asyncio's loops. On a loop without them
 import asyncio
 import gc
 import threading
-from collections.abc import Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable, Sized
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, coroutine
 from typing import Any
 
@@ -53,6 +53,11 @@ async def look_again_in(seconds: float) -> None:
     finally:
         timer.cancel()
         _own_timers.discard(timer)
+
+
+def call_soon(function: Callable[[], None]) -> None:
+    """Call a function in the next pass of the event loop, outside of any task."""
+    asyncio.get_running_loop().call_soon(function)
 
 
 def finish(future: "asyncio.Future[None]") -> None:
