@@ -5,6 +5,7 @@ The wait before the next attempt is an argument; tenacity computes it in engine.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from math import isfinite
 from typing import ClassVar, TypeAlias
 
@@ -206,6 +207,7 @@ def _is_outage(error: Transient, blame: Blame, *, is_last: bool) -> bool:
     return blame is Blame.UNKNOWN and is_last and is_away(error)
 
 
+@cache
 def interruption(*, sent: bool = True) -> GiveBack:
     """The verdict on an attempt that the engine stopped: the job is due again at once."""
     return GiveBack(

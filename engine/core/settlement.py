@@ -97,6 +97,15 @@ class Settlement:
     """Whether this machine could not do what the request needed, so fewer should be sent."""
 
 
+_SUCCESS = Feedback(
+    signal=Signal.WORKS,
+    has_succeeded=True,
+    has_outcome=True,
+    is_answer=True,
+    is_refusal_over=True,
+)
+
+
 def settlement(end: AttemptEnd, now: float, *, reserved: int = 0) -> Settlement:
     """Decide the consequences of an attempt that ended at `now` and had `reserved` tests of quota."""
     match end.verdict:
@@ -119,13 +128,7 @@ def _settle_success(verdict: Succeed, now: float) -> Settlement:
         is_charged=True,
         is_sent=True,
         keeps_attempt=True,
-        feedback=Feedback(
-            signal=Signal.WORKS,
-            has_succeeded=True,
-            has_outcome=True,
-            is_answer=True,
-            is_refusal_over=True,
-        ),
+        feedback=_SUCCESS,
     )
 
 
