@@ -21,6 +21,7 @@ from engine.testing.event_loop import (
     loop_time,
     new_future,
     until_idle,
+    wait_ender,
     watches_outside,
 )
 
@@ -141,8 +142,12 @@ class FakeClock:
         if event.is_set() or until <= self._now:
             await lowlevel.checkpoint()
             return event.is_set()
-        with _Deadline(until, self.now, self._add_sleeper, self._remove):
+        # A scope that cancels the wait would cost more than all else here.
+        sleeper = self._add_sleeper(until, wait_ender())
+        try:
             await event.wait()
+        finally:
+            self._remove(sleeper)
         return event.is_set()
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:

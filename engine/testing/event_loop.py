@@ -60,6 +60,20 @@ def call_soon(function: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(function)
 
 
+def wait_ender() -> Callable[[], None]:
+    """A function that lets this task go on from a wait for an event, as if the event had been set."""
+    task = asyncio.current_task()
+    assert task is not None, "only a task waits"
+
+    def end_wait() -> None:
+        # What asyncio.Event has the task wait for; None once the task goes on anyway.
+        waiter = task._fut_waiter  # type: ignore[attr-defined]  # noqa: SLF001
+        if waiter is not None:
+            finish(waiter)
+
+    return end_wait
+
+
 def finish(future: "asyncio.Future[None]") -> None:
     """Let go on the task that waits for a future, unless it was cancelled."""
     if not future.done():

@@ -104,6 +104,39 @@ async def test_waiting_ends_with_the_event_or_at_the_time_whichever_is_first() -
     assert not await clock.wait(never, NOW)
 
 
+async def test_a_wait_that_ends_at_its_time_lets_others_wait_for_the_same_event() -> None:
+    clock, event = FakeClock(NOW), anyio.Event()
+    ended: list[tuple[float, bool]] = []
+
+    async def wait(until: float) -> None:
+        is_set = await clock.wait(event, until)
+        ended.append((clock.now(), is_set))
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, NOW + 5.0)
+        tasks.start_soon(wait, NOW + 9.0)
+        await clock.sleep(7.0)
+        event.set()
+
+    assert ended == [(NOW + 5.0, False), (NOW + 7.0, True)]
+
+
+async def test_a_wait_that_is_cancelled_at_its_very_time_ends_as_the_first_of_both_says() -> None:
+    clock, event = FakeClock(NOW), anyio.Event()
+    ended: list[bool] = []
+
+    async def wait(within_s: float) -> None:
+        with clock.move_on_after(within_s) as scope:
+            await clock.wait(event, NOW + 5.0)
+        ended.append(scope.cancelled_caught)
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, 5.0)
+        tasks.start_soon(wait, 6.0)
+
+    assert ended == [True, False]
+
+
 async def test_a_block_ends_after_the_simulated_time_that_it_may_take() -> None:
     clock = FakeClock(NOW)
     machine = ProcessClock(clock, set_to=NOW + 3600.0)
