@@ -12,7 +12,6 @@ import anyio
 from anyio import from_thread, lowlevel
 
 from engine.testing.event_loop import (
-    call_soon,
     count_threads_awaited,
     finish,
     is_ready,
@@ -202,8 +201,7 @@ class FakeClock:
             if isinf(self._next()):
                 await self._stir()
             else:
-                # Outside of any task, like timers: a cancelled scope describes the task that cancels it.
-                call_soon(self._move_on)
+                self._move_on()
 
     async def _stir(self) -> None:
         if self._stirred.is_set():
@@ -212,9 +210,7 @@ class FakeClock:
 
     def _move_on(self) -> None:
         """Move on to the next sleeper's time, and wake all that sleep until then."""
-        if isinf(until := self._next()):
-            return
-        self._now = max(self._now, until)
+        self._now = max(self._now, self._next())
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, sleeper = heappop(self._sleepers)
             if not sleeper.is_gone:

@@ -55,11 +55,6 @@ async def look_again_in(seconds: float) -> None:
         _own_timers.discard(timer)
 
 
-def call_soon(function: Callable[[], None]) -> None:
-    """Call a function in the next pass of the event loop, outside of any task."""
-    asyncio.get_running_loop().call_soon(function)
-
-
 def wait_ender() -> Callable[[], None]:
     """A function that lets this task go on from a wait for an event, as if the event had been set."""
     task = asyncio.current_task()
