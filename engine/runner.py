@@ -41,6 +41,8 @@ from engine.kinds import JobContext, JobKind, machine_fault, without_secrets
 logger = logging.getLogger(__name__)
 
 _TEXT_MAX = 2000
+_MOST_TESTS = 2**63 - 1
+"""What a database holds in an integer column."""
 
 
 class Runner:
@@ -193,6 +195,8 @@ def _mistake_in(answer: object) -> str | None:
     for name, count in counts.items():
         if not isinstance(count, int) or count < 0:
             return f"Measurement.{name} must be an int that is not negative, not {count!r}"
+        if count > _MOST_TESTS:
+            return f"Measurement.{name} must be at most {_MOST_TESTS}, not {count!r:.40}"
     for score in measured.scores or ():
         if not isinstance(score, int | float) or isnan(score):
             return f"Measurement.scores must be numbers, not {score!r}"

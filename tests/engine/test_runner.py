@@ -179,6 +179,10 @@ def measured(**numbers: Any) -> Answer:
         (replace(ANSWER, measurement={}), "Answer.measurement must be a Measurement, not dict"),  # type: ignore[arg-type]
         (measured(passed="3"), "Measurement.passed must be an int that is not negative, not '3'"),
         (measured(failed=-1), "Measurement.failed must be an int that is not negative, not -1"),
+        (
+            measured(tests=2**63),
+            "Measurement.tests must be at most 9223372036854775807, not 9223372036854775808",
+        ),
         (measured(tests=2.5), "Measurement.tests must be an int that is not negative, not 2.5"),
         (
             measured(unanswered={"empty": None}),
