@@ -1,6 +1,6 @@
 """The files whose tests take longest, each of them seconds of waiting or of work. They are started first.
 
-What they wait for passes while others work. At the end of a run there would be nobody beside them.
+While they wait, other tests run. Started last, they would leave the other workers idle.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ PATHS = (
     "tests/jobs/serve/test_schemathesis.py",
     "tests/test_suite.py",
 )
-"""A file that is no longer there is told by `tests/test_suite.py`."""
+"""`tests/test_suite.py` fails if one of them does not exist."""
 
 _LONG = frozenset(ROOT / path for path in PATHS)
 

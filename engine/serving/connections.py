@@ -186,7 +186,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def cut_off(self, reason: Closed) -> None:
-        """Close the connection at once and count the reason; the client is told if its request has begun.
+        """Close the connection at once and count the reason; answer first if a request has begun.
 
         The application, if it still reads the request, receives a disconnect.
         """
