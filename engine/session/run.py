@@ -1,44 +1,30 @@
 """One run: executed here, looked at and steered from anywhere."""
 
-import logging
-import os
-import shlex
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from math import inf
-
-import anyio
 
 from engine.clock import Clock
-from engine.core.errors import Interrupted, StoreError, UsageError, is_of_store
+from engine.core.errors import UsageError
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.rows import Row
-from engine.core.runs import Event, EventKind, RunState, StopReason
+from engine.core.runs import Event, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Status
 from engine.core.values import ValueType
 from engine.results.rows import RowRules, rows
-from engine.scheduler import Stop
 from engine.session import inspection
-from engine.session.context import Counts
+from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
+from engine.session.executor import Executor
 from engine.session.identity import Identity
-from engine.session.interrupts import notice_interrupts
-from engine.session.opening import open_clients
 from engine.session.status import StatusReader
 from engine.settings import Settings
-from engine.store import RunRow, Store, refuse_if_deleting
-from engine.sweep import Sweep, SweepFacts, describe_account
-
-logger = logging.getLogger(__name__)
-
-_ON_REQUEST = Stop(
-    reason=StopReason.INTERRUPTED, message="stopped on request, such as by Ctrl-C or a signal"
-)
+from engine.store import RunRow, Store
+from engine.sweep import Sweep, SweepFacts
 
 
 class Run:
@@ -69,14 +55,7 @@ class Run:
         self._row = row
         # What this process executes, through any Run object, by the ids of the runs.
         self._executing = executing
-        self._execution: Execution | None = None
-        self._stopping = False
-        # Ends the wait for room on a full disk.
-        self._stop_retrying: Callable[[], None] | None = None
-        self._shares_limits = False
-        """Whether other processes know that the run is executed here, and keep to its limits."""
-        # Of the last execution here, also after it has ended.
-        self._counts: Counts | None = None
+        self._executor = Executor(store, clock, settings, row, executing)
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -104,120 +83,14 @@ class Run:
         into a cancellation is raised as Interrupted, after a logged warning with the command that resumes the
         run.
         """
-        with notice_interrupts() as interrupts:
-            try:
-                return await self._execute()
-            except anyio.get_cancelled_exc_class():
-                if self._stopping or not interrupts:
-                    raise
-                with anyio.CancelScope(shield=True):
-                    message = await self._record_interrupt()
-                if anyio.current_effective_deadline() == -inf:
-                    raise  # of the task group that cancelled it
-                raise Interrupted(message) from None
-            finally:
-                self._stopping = False
-                await self._withdraw()
-
-    async def _record_interrupt(self) -> str:
-        """Record that the run was interrupted; return a message with the command that continues it."""
-        with suppress(StoreError):
-            await self._conclude(_ON_REQUEST)
-        named = ["--", self.name] if self.name.startswith("-") else [self.name]
-        command = shlex.join(["nightsweep", "resume", "--store", str(self._store.path), *named])
-        message = f"{self.name} was interrupted; resume it with: {command}"
-        logger.warning("%s", message)
-        return message
-
-    async def _execute(self) -> Status:
         await self._find_row()
         self.facts = SweepFacts.of(self.sweep)
-        async with open_clients(self.sweep, self._clock) as clients:
-            identity = Identity(self.sweep)
-            await self._store.runs.record_facts(self.name, identity.facts)
-            service = self.sweep.service
-            accounts = await self._store.limits.accounts()
-            account = accounts.name(service.address, service.key)
-            await self._activate(account, describe_account(service))
-            logger.info(
-                "%s: worker %s, process %d, works on it in %s",
-                self.name,
-                self._store.worker_id,
-                os.getpid(),
-                self._store.path,
-            )
-            execution = Execution(
-                self._store,
-                self._clock,
-                self._settings,
-                self._row,
-                self.sweep,
-                identity=identity,
-                clients=clients,
-                accounts=accounts,
-                account=account,
-            )
-            stop = await self._work(execution)
-        try:
-            await self._conclude(stop)
-        except StoreError:
-            if stop is None or self._store.trouble is None:
-                raise
+        stop = await self._executor.execute(self.sweep)
+        status = await self.status()
+        if stop is not None and self._store.trouble is not None:
             # The disk is still full: only this process knows why the run stopped.
-            status = await self.status()
             return replace(status, reason=stop.reason, message=stop.message)
-        return await self.status()
-
-    async def _work(self, execution: Execution) -> Stop | None:
-        self._execution, self._counts = execution, execution.counts
-        if self._stopping:
-            self.stop()
-        self._executing[self._row.id] = execution
-        self._shares_limits = True
-        try:
-            with self._store.worker.retrying_commits() as self._stop_retrying:
-                return await execution.work()
-        except Exception as error:
-            if not (self._stopping and self._store.trouble and is_of_store(error)):
-                raise
-            return _ON_REQUEST
-        finally:
-            self._execution = None
-            self._executing.pop(self._row.id, None)
-
-    async def _withdraw(self) -> None:
-        """Release the run's share of the limits, once other processes can read why it ended."""
-        if not self._shares_limits:
-            return
-        self._shares_limits = False
-        with anyio.CancelScope(shield=True), suppress(StoreError):
-            await self._store.limits.release(self._row.id)
-
-    async def _conclude(self, stop: Stop | None) -> None:
-        if stop is None:
-            row = await self._find_row()
-            # A run that was cancelled during the last requests stays cancelled. If its sweep was changed, and
-            # the new one is not written out yet, there is more to do.
-            await self._store.runs.set_state(
-                self._row.id,
-                RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
-                message=""
-                if row.is_expanded
-                else "the sweep was changed meanwhile; `nightsweep resume` continues with the new one",
-                unless=(RunState.CANCELLED,),
-            )
-        elif stop.reason is StopReason.CANCELLED:
-            await self._cancel_open()
-        else:
-            await self._store.runs.set_state(
-                self._row.id,
-                RunState.PAUSED if stop.reason is StopReason.PAUSED else RunState.ACTIVE,
-                reason=stop.reason,
-                message=stop.message,
-                resume_at=stop.resume_at,
-                unless=(RunState.CANCELLED,),
-            )
-            await self._store.runs.add_event(self._row.id, EventKind(stop.reason), stop.message)
+        return status
 
     async def accept(self) -> None:
         """Let the run continue with the current cases, judge and settings; existing answers are kept.
@@ -232,11 +105,7 @@ class Run:
 
         Requests that take longer are given back with their attempts, and sent again when the run is resumed.
         """
-        self._stopping = True
-        if self._stop_retrying is not None:
-            self._stop_retrying()
-        if self._execution is not None:
-            self._execution.scheduler.stop(_ON_REQUEST.reason, _ON_REQUEST.message)
+        self._executor.stop()
 
     async def status(self) -> Status:
         """Count the run's jobs, cells and tests, and find out what it waits for.
@@ -247,7 +116,7 @@ class Run:
         row = await self._find_row()
         unattended = not await self._is_executed(row)
         execution = self._executing.get(row.id)
-        counts = self._counts if execution is None else execution.counts
+        counts = self._executor.counts if execution is None else execution.counts
         reader = StatusReader(
             self._store,
             self.facts,
@@ -276,11 +145,7 @@ class Run:
             return {}
 
     async def _find_row(self) -> RunRow:
-        row = await self._store.reader.find_run(self.name)
-        if row is None or row.id != self._row.id:
-            raise UsageError(f"the run {self.name!r} was deleted or renamed")
-        refuse_if_deleting(row)
-        return row
+        return await find_row(self._store, self._row)
 
     async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
         """Yield one row for each cell that the sweep asks for, in the order of the file, read page by page.
@@ -389,13 +254,7 @@ class Run:
         If a cancellation was interrupted, the remaining jobs are cancelled first. A finished or cancelled run
         without open jobs is not changed.
         """
-        await self._activate()
-
-    async def _activate(self, account: str | None = None, account_label: str = "") -> None:
-        """Set the run's state to active; a cancellation that was interrupted is completed first."""
-        if (await self._find_row()).state is RunState.CANCELLED:
-            await self._cancel_open()
-        await self._store.runs.activate(self._row.id, account, account_label)
+        await activate(self._store, self._row)
 
     async def cancel(self) -> int:
         """Cancel all jobs without an answer and keep all answers; returns the number of jobs cancelled.
@@ -411,18 +270,7 @@ class Run:
             message="not all of its jobs are cancelled yet; `nightsweep cancel` again cancels the rest",
             unless=(RunState.FINISHED,),
         )
-        return await self._cancel_open()
-
-    async def _cancel_open(self) -> int:
-        count = await self._store.queue.cancel(self._row.id)
-        await self._store.runs.set_state(
-            self._row.id,
-            RunState.CANCELLED,
-            reason=StopReason.CANCELLED,
-            message="cancelled; `nightsweep retry --cancelled` puts its jobs back in line",
-            unless=[state for state in RunState if state is not RunState.CANCELLED],
-        )
-        return count
+        return await cancel_open(self._store, self._row.id)
 
     async def retry(
         self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False

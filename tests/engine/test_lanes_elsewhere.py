@@ -155,8 +155,8 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
 
     async with executed(tmp_path / "store.db", service, clock, of) as (run, other):
         await service.recording.until_in_flight(1)
-        assert run._execution is not None
-        scheduler = run._execution.scheduler
+        (execution,) = run._executing.values()
+        scheduler = execution.scheduler
         lane = scheduler.lanes.lane("a")
         HOLDS[why](lane, scheduler.lanes)
         scheduler.wake()

@@ -120,7 +120,7 @@ def test_a_run_logs_what_it_does_and_its_data_stays_as_it_is(
     assert ended.returncode == 1
     assert json.loads(ended.stdout)["cells"] == 4
     lines = ended.stderr.splitlines()
-    assert any(" INFO engine.session.run: night: worker " in line for line in lines)
+    assert any(" INFO engine.session.executor: night: worker " in line for line in lines)
     assert any(line.endswith(": attempt 1 of 1: Unknown model; failed run=night") for line in lines)
     assert any(" DEBUG engine.store.writer" in line for line in lines)
     assert any("engine.scheduler.settling [job 1]: attempt 1 " in line for line in lines)
