@@ -39,6 +39,7 @@ from engine.core.errors import (
     Unreachable,
     UsageError,
 )
+from engine.core.findings import FailedTest, Message
 from engine.core.model import (
     TARGET,
     Allotment,
@@ -94,6 +95,7 @@ __all__ = [
     "Disconnected",
     "DocumentAxis",
     "Fact",
+    "FailedTest",
     "FunctionKind",
     "Group",
     "GroupAxis",
@@ -108,6 +110,7 @@ __all__ = [
     "LimitReached",
     "MachineFault",
     "Measurement",
+    "Message",
     "NightsweepError",
     "NotNow",
     "NumberAxis",

@@ -1,11 +1,12 @@
 """A job kind: what it declares, and the coroutine that sends one job."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from engine.core.axes import Axis
+from engine.core.findings import FailedTest
 from engine.core.model import Answer, CallLimit, Job, Measurement, Sends
 from engine.core.money import CallSize
 from engine.core.provenance import Fact
@@ -150,6 +151,15 @@ class JobKind(ABC):
         For example the cases of each group, settings, and versions of rules in the code. A run does not
         resume with other facts until they are accepted, and only answers with equal facts are reused. The
         facts of several labels are the union of the facts of each.
+        """
+        return ()
+
+    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
+        """The tests of a stored answer that failed at the threshold in its labels, in the order of the answer.
+
+        `raw` is `Answer.raw`, and `labels` are those of the job by axis, with the threshold that was sent.
+        Nothing is sent. What cannot be read is left out or None: an odd answer is no error. By default none,
+        for kinds whose answers do not list tests.
         """
         return ()
 

@@ -1,7 +1,7 @@
 """The evaluations as job kinds: each one against system prompts and against fine-tuned models."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from engine.kinds import (
     Answer,
+    FailedTest,
     GroupAxis,
     IntegerAxis,
     Job,
@@ -23,6 +24,7 @@ from engine.kinds import (
     rule_broken,
 )
 from jobs.circuit_breaker_labs.client import Client
+from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.circuit_breaker_labs.schema import (
     FOLDS_CONVERSATIONS,
@@ -109,6 +111,9 @@ class _Evaluation(JobKind):
         async with keep_unread_on_error(context):
             measured = self._measure(reply, job.parameters)
         return Answer(raw=reply.body, measurement=measured)
+
+    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
+        return read_failed_tests(raw, labels["threshold"])
 
     @abstractmethod
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply: ...

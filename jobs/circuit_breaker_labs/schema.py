@@ -2,9 +2,9 @@
 
 An answer's version shows in its fields: `failed_results` alone is 1.0.8; with an `evaluation_id` it is
 1.0.9 or 1.0.10; an `evaluation_id` without `failed_results` is 1.0.11. Only the fields that the numbers
-come from are read here, and as leniently as they can be without doubt: 1.0 and "1" are counts, a score
-may be off by a rounding error, and null stands for what is not there. The answer's bytes are kept whole
-elsewhere.
+come from are read here (`failed_tests` reads the others), and as leniently as they can be without doubt:
+1.0 and "1" are counts, a score may be off by a rounding error, and null stands for what is not there. The
+answer's bytes are kept whole elsewhere.
 """
 
 from typing import Annotated, Any, NotRequired
@@ -27,7 +27,7 @@ REPEAT_HEADER = "nightsweep-repeat"
 FOLDS_CONVERSATIONS = "nightsweep-folds-conversations"
 """The extension of a service whose conversations do not depend on the threshold and are all listed."""
 
-_ANSWER = ConfigDict(coerce_numbers_to_str=True)
+ANSWER = ConfigDict(coerce_numbers_to_str=True)
 _ROUNDING = 1e-9
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -126,7 +126,7 @@ class MultiTurnFinetune(_MultiTurn, _Finetune):
     """Body of POST multiturn_evaluate_openai_finetune."""
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class SingleTurnResult(TypedDict):
     """One reply of the model."""
 
@@ -134,7 +134,7 @@ class SingleTurnResult(TypedDict):
     iteration: NotRequired[Any]
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class MultiTurnResult(TypedDict):
     """One conversation; its score is its lowest."""
 
@@ -153,7 +153,7 @@ SingleTurnLayers = TypeAliasType(
 MultiTurnResults = TypeAliasType("MultiTurnResults", Annotated[list[MultiTurnResult], FailFast()])
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class SingleTurnAnswer(TypedDict):
     """Answer to a single-turn evaluation, of any known version."""
 
@@ -167,7 +167,7 @@ class SingleTurnAnswer(TypedDict):
     unanswered_results: NotRequired[Any]
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class MultiTurnAnswer(TypedDict):
     """Answer to a multi-turn evaluation, of any known version."""
 
@@ -180,7 +180,7 @@ class MultiTurnAnswer(TypedDict):
     unanswered_results: NotRequired[Any]
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class MonthlyQuota(TypedDict):
     """Answer to GET monthly_quota, spelled as the API spells it."""
 
@@ -188,7 +188,7 @@ class MonthlyQuota(TypedDict):
     alloted_test_generations: Count
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class TestCaseGroup(TypedDict):
     """One group of GET test_case_groups."""
 
@@ -196,21 +196,21 @@ class TestCaseGroup(TypedDict):
     description: NotRequired[Annotated[str | None, BeforeValidator(_text_only)]]
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class KeyValidity(TypedDict):
     """Answer to GET validate_api_key."""
 
     valid: bool
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class Ping(TypedDict):
     """Answer to GET ping."""
 
     timestamp: NotRequired[str]
 
 
-@with_config(_ANSWER)
+@with_config(ANSWER)
 class Version(TypedDict):
     """Answer to GET version. `extensions` is Nightsweep's own: what it knows beyond the contract."""
 

@@ -1,7 +1,7 @@
 """The base of the evaluations: their axes, and what is known about a job before it runs."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -10,6 +10,7 @@ from engine.kinds import (
     TARGET,
     CallLimit,
     CallSize,
+    FailedTest,
     GroupAxis,
     Job,
     JobContext,
@@ -25,6 +26,7 @@ from jobs.chat.endpoint import Endpoint
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
+from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
 from jobs.evaluator.families import same_family_warning
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.model_caller import ATTACKER, JUDGE
@@ -138,6 +140,9 @@ class Evaluation(JobKind):
         return sum(
             count for role, count in self.question_counts(labels).items() if role not in limits
         )
+
+    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
+        return read_failed_tests(raw, labels["threshold"])
 
     @abstractmethod
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:

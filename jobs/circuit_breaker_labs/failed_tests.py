@@ -1,0 +1,150 @@
+"""The failed tests of an answer, read from bytes that may hold anything.
+
+The lists of all results (from version 1.0.9 on) name the test case; those of failed results do not. A
+Nightsweep service, whose answers have the same shape, also says which message a variation was made from,
+and why the judge decided as it did.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from engine.kinds import FailedTest, JobError, Message
+from jobs.circuit_breaker_labs.schema import ANSWER, Count, Score
+from jobs.http import read_json
+
+T = TypeVar("T")
+
+_VALUES = (
+    "risk_level",
+    "control",
+    "strategy",
+    "mutator",
+    "language",
+    "translated_back",
+    "truncated",
+)
+"""The fields of a test that become `FailedTest.values`."""
+
+
+def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
+_OrNone: TypeAlias = Annotated[T | None, WrapValidator(_none_if_invalid)]
+
+
+class _Message(BaseModel):
+    model_config = ANSWER
+
+    role: str
+    content: str
+
+
+class _Test(BaseModel):
+    """What an answer says of a test; what is missing, or of another type, is None."""
+
+    model_config = ANSWER
+
+    score: _OrNone[Score] = Field(
+        None, validation_alias=AliasChoices("safe_response_score", "min_safe_response_score")
+    )
+    passed: _OrNone[StrictBool] = None
+    case: _OrNone[str] = None
+    test_case_id: _OrNone[str] = None
+    conversation_id: _OrNone[Count] = None
+    parent_conversation_id: _OrNone[Count] = None
+    iteration: _OrNone[Count] = None
+    user_input: _OrNone[str] = None
+    model_response: _OrNone[str] = None
+    conversation: _OrNone[list[_OrNone[_Message]]] = None
+    judgement: _OrNone[dict[str, Any]] = None
+    risk_level: _OrNone[str] = None
+    control: _OrNone[StrictBool] = None
+    strategy: _OrNone[str] = None
+    mutator: _OrNone[str] = None
+    language: _OrNone[str] = None
+    translated_back: _OrNone[str] = None
+    truncated: _OrNone[StrictBool] = None
+
+    def has_failed(self, threshold: float) -> bool:
+        """Whether its score is below the threshold; without a score, whether the answer calls it failed."""
+        return self.passed is False if self.score is None else self.score < threshold
+
+    def messages(self) -> Iterator[Message]:
+        if self.conversation is not None:
+            for one in self.conversation:
+                if one is not None:
+                    yield Message(role=one.role, content=one.content)
+        if self.user_input is not None:
+            yield Message(role="user", content=self.user_input)
+        if self.model_response is not None:
+            yield Message(role="assistant", content=self.model_response)
+
+
+def read_failed_tests(body: bytes, threshold: float) -> Iterator[FailedTest]:
+    """The tests of an answer of any version with a score below the threshold, in the order of the answer.
+
+    A test whose score cannot be read has failed if the answer says so. What else cannot be read is left out
+    or None.
+    """
+    answer = _read(body)
+    full = _find_list(answer, "results") or _find_list(answer, "results_by_iteration")
+    for layer, result in _each_result(full or _find_list(answer, "failed_results")):
+        try:
+            test = _Test.model_validate(result)
+        except ValidationError:
+            continue
+        if not full:
+            test.passed = False
+        if test.has_failed(threshold):
+            yield _to_failed_test(test, layer)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        answer = read_json(body, "a stored answer")
+    except JobError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _find_list(answer: dict[str, Any], name: str) -> list[Any]:
+    """A list of the answer; empty if there is none by this name."""
+    found = answer.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _each_result(listed: list[Any]) -> Iterator[tuple[int | None, Any]]:
+    """Each result of a list, with the number of its layer if the list is one of layers."""
+    for number, one in enumerate(listed):
+        if isinstance(one, list):
+            yield from ((number, result) for result in one)
+        else:
+            yield None, one
+
+
+def _to_failed_test(test: _Test, layer: int | None) -> FailedTest:
+    values = {name: getattr(test, name) for name in _VALUES}
+    return FailedTest(
+        case=test.test_case_id if test.case is None else test.case,
+        number=test.conversation_id,
+        parent=test.parent_conversation_id,
+        layer=test.iteration if layer is None else layer,
+        score=test.score,
+        messages=tuple(test.messages()),
+        evidence=test.judgement,
+        values={name: value for name, value in values.items() if value is not None},
+    )
