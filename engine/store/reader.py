@@ -24,6 +24,7 @@ from engine.store.dialect import Statement
 from engine.store.lookups import ReplyLookups
 from engine.store.queries import (
     admission,
+    answers,
     calls,
     events,
     holdings,
@@ -345,12 +346,23 @@ class StoreReader:
         """
         return results.job_rows(self._database, of, past=past)
 
+    def answers_with_failures(
+        self, of: RunRow, *, past: bool = False
+    ) -> AsyncIterator[tuple[JobRow, bytes]]:
+        """Yield the jobs of a run whose answers have failed tests, with the bytes of these answers.
+
+        They come in the order of the file. Jobs without an answer in the store, and those whose answer is
+        outdated, are left out. With `past`, jobs that only earlier versions of the sweep asked for are included,
+        outdated or not. At most 100 jobs, and some 8 MB of compressed answers, are read at a time.
+        """
+        return answers.answers_with_failures(self._database, of, past=past)
+
     async def raw_answer(self, job_id: int) -> bytes | None:
         """The bytes of a job's answer as they were received; None if it has none.
 
         For a reused answer, these are the bytes that the other run received.
         """
-        return await self._database.ask(lambda connection: results.raw_answer(connection, job_id))
+        return await self._database.ask(lambda connection: answers.raw_answer(connection, job_id))
 
     async def latest_events(
         self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100

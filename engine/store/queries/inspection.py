@@ -29,8 +29,9 @@ from engine.core.error_kinds import mask
 from engine.core.inspection import Attempt, JobInfo, JobResult, UnreadReply
 from engine.core.states import AttemptOutcome, State
 from engine.store.database import Database
+from engine.store.queries.answers import raw_answer
 from engine.store.queries.queue import decompress
-from engine.store.queries.results import is_asked, raw_answer, thresholds
+from engine.store.queries.results import is_asked, thresholds
 from engine.store.queries.runs import RunRow
 from engine.store.schema import attempt, job, result, unread, worker
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, case, func, select, true, tuple_
+from sqlalchemy import Select, and_, bindparam, case, false, func, select, true, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import EventKind
@@ -14,9 +14,9 @@ from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
 from engine.store.queries import totals
 from engine.store.queries.fresh import fresh_of
-from engine.store.queries.queue import CLAIMABLE, decompress
+from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
-from engine.store.schema import answer, event, job, result, run
+from engine.store.schema import event, job, result, run
 
 _PAGE = 1_000
 
@@ -126,8 +126,11 @@ _JOBS = (
         tuple_(*_ORDER) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
     )
     .order_by(*_ORDER)
-    .limit(_PAGE)
 )
+
+
+START = {"place": -(2**62), "repeat": 0, "id": 0}
+"""The values of `select_jobs` for the first page of a run."""
 
 
 async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
@@ -135,26 +138,39 @@ async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> Asy
 
     With `past`, jobs that only earlier versions of the sweep asked for are included.
     """
-    query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
-    fresh = fresh_of(of.fresh_at, of.fresh_generation, of.expanded, of.digest)
-    if fresh is not None:
-        query = query.add_columns(fresh.is_outdated.label("outdated"))
-    after = {"run_id": of.id, "place": -(2**62), "repeat": 0, "id": 0}
+    query = select_jobs(of, past=past).limit(_PAGE)
+    after = {"run_id": of.id, **START}
     while True:
         page = await database.ask(partial(_page, query, after))
         for row in page:
-            yield _job_row(of, *row)
+            yield job_row(of, *row)
         if len(page) < _PAGE:
             return
-        last = page[-1]
-        after |= {"place": last.place, "repeat": last.repeat, "id": last.id}
+        after |= position(page[-1])
+
+
+def select_jobs(of: RunRow, *, past: bool) -> Select[Any]:
+    """The jobs of a run with their results after a position, in the order of the file, for `job_row`.
+
+    The values of the query are `run_id` and a position, at first START, then that of the last row of the page
+    before.
+    """
+    query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
+    fresh = fresh_of(of.fresh_at, of.fresh_generation, of.expanded, of.digest)
+    outdated = false() if fresh is None else fresh.is_outdated
+    return query.add_columns(outdated.label("outdated"))
+
+
+def position(row: Any) -> dict[str, int]:
+    """The position of a row of `select_jobs`."""
+    return {"place": row.place, "repeat": row.repeat, "id": row.id}
 
 
 def _page(query: Select[Any], after: Mapping[str, int], connection: Connection) -> Sequence[Any]:
     return connection.execute(query, after).all()
 
 
-def _job_row(
+def job_row(
     of: RunRow,
     _place: int,
     _repeat: int,
@@ -176,9 +192,9 @@ def _job_row(
     unanswered: str | None,
     further: str | None,
     reused_from: int | None,
-    is_outdated: int | None = None,
+    is_outdated: int,
 ) -> JobRow:
-    """A row of _JOBS, column by column: names are looked up for each row, positions are not."""
+    """A row of `select_jobs`, column by column: names are looked up for each row, positions are not."""
     return JobRow(
         job_id,
         _decode(labels),
@@ -196,7 +212,7 @@ def _job_row(
         {} if unanswered is None else _decode(unanswered),
         {} if further is None else _decode(further),
         reused_from is not None,
-        of.fresh_at is not None and bool(is_outdated),
+        bool(is_outdated),
         provenance,
     )
 
@@ -255,25 +271,6 @@ def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...
         event.c.run_id == run_id, event.c.kind == EventKind.ACCEPTED
     )
     return tuple(connection.execute(query.order_by(event.c.id)).scalars())
-
-
-def raw_answer(connection: Connection, job_id: int) -> bytes | None:
-    """The bytes of a job's answer as they were received; None if it has none.
-
-    If the answer was reused, they are those of the other job, unless this one was asked again since.
-    """
-    # Its own copy goes first: it has one if the job whose answer it reuses was asked again.
-    query = (
-        select(answer.c.raw)
-        .select_from(
-            result.join(answer, answer.c.job_id.in_([result.c.job_id, result.c.reused_from]))
-        )
-        .where(result.c.job_id == job_id)
-        .order_by((answer.c.job_id == result.c.job_id).desc())
-        .limit(1)
-    )
-    kept = connection.execute(query).scalar()
-    return None if kept is None else decompress(kept)
 
 
 def count_past_cells(connection: Connection, run_id: int) -> int:

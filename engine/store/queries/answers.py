@@ -1,0 +1,85 @@
+"""Reading the answers of jobs, as bytes."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, not_, select
+from sqlalchemy.engine import Connection
+
+from engine.store.database import Database
+from engine.store.queries.queue import decompress
+from engine.store.queries.results import START, JobRow, job_row, position, select_jobs
+from engine.store.queries.runs import RunRow
+from engine.store.schema import answer, result
+
+_PAGE = 100
+_PAGE_BYTES = 8 * 1024 * 1024
+"""The compressed size of a page's answers after which it ends; one answer may be larger."""
+
+
+def raw_answer(connection: Connection, job_id: int) -> bytes | None:
+    """The bytes of a job's answer as they were received; None if it has none.
+
+    If the answer was reused, they are those of the other job, unless this one was asked again since.
+    """
+    query = select(result.c.job_id.label("id"), result.c.reused_from)
+    row = connection.execute(query.where(result.c.job_id == job_id)).first()
+    if row is None:
+        return None
+    [(_, kept)] = _with_answers(connection, [row])
+    return None if kept is None else decompress(kept)
+
+
+async def answers_with_failures(
+    database: Database, of: RunRow, *, past: bool = False
+) -> AsyncIterator[tuple[JobRow, bytes]]:
+    """Yield the jobs of a run whose answers have failed tests with these answers, in the order of the file.
+
+    Jobs without an answer in the store, and those whose answer is outdated, are left out. With `past`, jobs
+    that only earlier versions of the sweep asked for are included, outdated or not. Answers are read page by
+    page, and decompressed one at a time.
+    """
+    query = select_jobs(of, past=past).where(result.c.failed > 0).limit(_PAGE)
+    if not past:
+        query = query.where(not_(query.selected_columns.outdated))
+    after = {"run_id": of.id, **START}
+    while page := await database.ask(partial(_page, query, after)):
+        for row, kept in page:
+            if kept is not None:
+                yield job_row(of, *row), decompress(kept)
+        after |= position(page[-1][0])
+
+
+def _page(
+    query: Select[Any], after: Mapping[str, int], connection: Connection
+) -> list[tuple[Any, bytes | None]]:
+    rows = connection.execute(query, after).all()
+    return _with_answers(connection, rows) if rows else []
+
+
+def _with_answers(connection: Connection, rows: Sequence[Any]) -> list[tuple[Any, bytes | None]]:
+    """The first rows with their compressed answers, as many as a page holds, at least one.
+
+    Rows have an `id` and `reused_from`.
+    """
+    wanted = {row.id for row in rows} | {row.reused_from for row in rows}
+    sizes = _find(connection, func.length(answer.c.raw), wanted)
+    # Its own copy goes first: it has one if the job whose answer it reuses was asked again.
+    sources = [row.id if row.id in sizes else row.reused_from for row in rows]
+    count, size = 0, 0
+    while count < len(rows) and size < _PAGE_BYTES:
+        size += sizes.get(sources[count], 0)
+        count += 1
+    found = _find(connection, answer.c.raw, sources[:count])
+    return [(row, found.get(source)) for row, source in zip(rows[:count], sources, strict=False)]
+
+
+def _find(
+    connection: Connection, column: ColumnElement[Any], job_ids: Collection[int | None]
+) -> dict[int, Any]:
+    query = select(answer.c.job_id, column).where(
+        answer.c.job_id.in_(bindparam("wanted", expanding=True))
+    )
+    wanted = {"wanted": [job_id for job_id in job_ids if job_id is not None]}
+    return {row[0]: row[1] for row in connection.execute(query, wanted)}
