@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SweepError,
         UsageError,
     )
+    from engine.core.findings import FailedTest, Finding, Message
     from engine.core.inspection import (
         Attempt,
         EventFilter,
@@ -44,12 +45,15 @@ __all__ = [
     "Engine",
     "Event",
     "EventFilter",
+    "FailedTest",
+    "Finding",
     "IdentityChanged",
     "Interrupted",
     "JobDetails",
     "JobFilter",
     "JobInfo",
     "JobResult",
+    "Message",
     "NightsweepError",
     "Place",
     "Plan",
@@ -107,6 +111,7 @@ _HOMES = {
         "engine.core.inspection",
     ),
     "Difference": "engine.core.provenance",
+    **dict.fromkeys(("FailedTest", "Finding", "Message"), "engine.core.findings"),
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),

@@ -37,24 +37,27 @@ async def rows(
     With `past`, cells that only an earlier version of the sweep asked for are included.
     """
     async for job in jobs:
-        labels = _current_labels(job, rules.names)
+        labels = current_labels(job, rules.names)
         if rules.folded_field is None or job.threshold is None:
             yield _row(job, labels, None, job.is_asked, rules.unanswered)
             continue
-        for threshold, is_asked in _cells(job, past=past):
+        for threshold, is_asked in cells_of(job, past=past):
             at = {**labels, rules.folded_field: threshold}
             yield _row(job, at, threshold, is_asked, rules.unanswered)
 
 
-def _cells(job: JobRow, *, past: bool) -> Iterator[tuple[float, bool | None]]:
-    """The thresholds that a job answers, ascending, and whether the sweep asks for each."""
+def cells_of(job: JobRow, *, past: bool) -> Iterator[tuple[float, bool | None]]:
+    """The thresholds that a job answers, ascending, and whether the sweep asks for each.
+
+    With `past`, those that only earlier versions of the sweep asked for are included.
+    """
     asked = dict.fromkeys(job.cells, job.is_asked)
     if past:
         asked |= dict.fromkeys(job.past_cells, False)
     return iter(sorted(asked.items()))
 
 
-def _current_labels(job: JobRow, names: Mapping[str, Mapping[str, Scalar]]) -> Mapping[str, Any]:
+def current_labels(job: JobRow, names: Mapping[str, Mapping[str, Scalar]]) -> dict[str, Any]:
     """A job's labels with the current names of its prompts and documents, which are identified by content."""
     renamed = {
         axis: names[axis][content]

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from engine.clock import Clock
 from engine.core.errors import UsageError
+from engine.core.findings import Finding
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
 from engine.core.model import Sends
@@ -15,6 +16,7 @@ from engine.core.runs import Event, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Status
 from engine.core.values import ValueType
+from engine.results.findings import findings
 from engine.results.rows import RowRules, rows
 from engine.session import inspection
 from engine.session.control import activate, cancel_open, find_row
@@ -162,6 +164,25 @@ class Run:
         )
         async for row in rows(jobs, rules, past=past):
             yield row
+        await self._find_row()
+
+    async def findings(self, *, past: bool = False) -> AsyncIterator[Finding]:
+        """Yield each failed test of the answers that count in `rows`, in the order of the file, then of the answer.
+
+        A test that fails at several thresholds of a folded job is one finding. Answers with more unanswered
+        questions than the sweep allows count as well: what failed in them has failed. Questions that the sweep
+        counts as failed because they have no answer are no findings. With `past`, also what failed in cells that
+        only an earlier version of the sweep asked for. Answers are read page by page; those without failed tests
+        are not read. Job kinds whose answers do not list tests, and answers in a side file, give no findings.
+
+        Raises UsageError if the run's service is not installed here, and at the end if the run was deleted
+        meanwhile: then findings may be missing.
+        """
+        kind = self.sweep.kind
+        answers = self._store.reader.answers_with_failures(await self._find_row(), past=past)
+        names = self.facts.document_labels()
+        async for finding in findings(answers, kind, run=self.name, names=names, past=past):
+            yield finding
         await self._find_row()
 
     async def value_columns(self) -> Mapping[str, ValueType]:
