@@ -1,6 +1,6 @@
 """Lets all databases that a process opens share the statements that SQLAlchemy has compiled.
 
-Each database that is opened would otherwise compile its statements anew, some hundred in a test that runs a sweep,
+Each database that is opened would otherwise compile its statements again, some hundred in a test that runs a sweep,
 which takes more CPU time than the test itself. A command opens one database, so only tests gain from this.
 """
 

@@ -43,7 +43,7 @@ async def jobs(
         for name, pattern in wanted.where.items()
         if name != _THRESHOLD
     ]
-    found = store.reader.jobs(
+    found = store.inspection.jobs(
         row, wanted.states, has_error=bool(wanted.error), past=wanted.past, labels=labels
     )
     async for one in found:
@@ -54,13 +54,13 @@ async def jobs(
 
 async def details(store: Store, facts: SweepFacts, row: RunRow, job_id: int) -> JobDetails:
     """All that the store knows of a job, read in one snapshot; raises UsageError if it was deleted meanwhile."""
-    found = await store.reader.find_job(row, job_id)
+    found = await store.inspection.find_job(row, job_id)
     if found is None:
         raise UsageError(f"job {job_id} was deleted")
     known, history = found
     answer, is_aside = history.answer, False
     if answer is None:
-        answer = await store.reader.find_answer_aside(job_id, history.workers)
+        answer = await store.inspection.find_answer_aside(job_id, history.workers)
         is_aside = answer is not None
     contents = await store.reader.documents(known.documents.values())
     return JobDetails(
@@ -80,7 +80,7 @@ async def find_job(store: Store, name: str, row: RunRow | None = None) -> tuple[
 
     Raises UsageError where there is none, or more than one.
     """
-    found = await store.reader.find_jobs_by_name(name, None if row is None else row.id)
+    found = await store.inspection.find_jobs_by_name(name, None if row is None else row.id)
     where = str(store.path) if row is None else f"the run {row.name}"
     if not found:
         raise UsageError(
@@ -97,7 +97,7 @@ async def events(
     store: Store, row: RunRow, wanted: EventFilter, *, after: int
 ) -> AsyncIterator[Event]:
     """The events of a run after the one with a number, page by page, the oldest first."""
-    while page := await store.reader.events_after(row.id, wanted, after):
+    while page := await store.inspection.events_after(row.id, wanted, after):
         for event in page:
             yield event
         after = page[-1].id

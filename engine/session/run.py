@@ -212,7 +212,7 @@ class Run:
         `?`. `since` and `until` are seconds since the Unix epoch.
         """
         wanted = EventFilter(kinds=tuple(kinds), lane=lane, since=since, until=until)
-        return await self._store.reader.latest_events(self._row.id, wanted, limit=limit)
+        return await self._store.inspection.latest_events(self._row.id, wanted, limit=limit)
 
     async def all_events(
         self, wanted: EventFilter | None = None, *, after: int = 0, follow: bool = False

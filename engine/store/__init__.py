@@ -9,10 +9,10 @@ from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
+from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import JobRow
-from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
+from engine.store.queries.runs import NewRun, RunFingerprint, RunRow, refuse_if_deleting
 from engine.store.queries.totals import Answers, Totals
-from engine.store.reader import RunFingerprint
 from engine.store.requests import (
     Blocked,
     Bucket,

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.store.paid import Paid, PaidKey, from_line, key_of
-from engine.store.queries import calls, outcomes
+from engine.store.queries import calls, outcomes, recovery
 from engine.store.requests import CallReply, Outcome
-from engine.store.schema import attempt, run
 from engine.store.spill import SUFFIX
 
 
@@ -86,8 +84,8 @@ def recover(connection: Connection, worker_id: str, left: SideFile) -> Recovery:
     Entries that are stored already change nothing. An answer belongs to this store if its attempt is here; a reply if
     its run is here, even without its job, because replies are stored by what was asked.
     """
-    answers = _select_known_answers(connection, worker_id, left.answers)
-    replies = _select_known_replies(connection, left.replies)
+    answers = recovery.select_known_answers(connection, worker_id, left.answers)
+    replies = recovery.select_known_replies(connection, left.replies)
     return Recovery(
         # Before the answers, which release the quota that the replies are charged to.
         replies=calls.recover(connection, replies) if replies else 0,
@@ -95,26 +93,6 @@ def recover(connection: Connection, worker_id: str, left: SideFile) -> Recovery:
         foreign_answers=len(left.answers) - len(answers),
         foreign_replies=len(left.replies) - len(replies),
     )
-
-
-def _select_known_answers(
-    connection: Connection, worker_id: str, answers: Sequence[Outcome]
-) -> list[Outcome]:
-    # Only attempts that this store has: a new store at the same path has other jobs with the same ids.
-    rows = connection.execute(
-        select(attempt.c.job_id, attempt.c.fence).where(
-            attempt.c.job_id.in_([one.job_id for one in answers]), attempt.c.worker == worker_id
-        )
-    )
-    sent = {(row.job_id, row.fence) for row in rows}
-    return [one for one in answers if (one.job_id, one.fence) in sent]
-
-
-def _select_known_replies(connection: Connection, replies: Sequence[CallReply]) -> list[CallReply]:
-    ids = {one.run_id for one in replies}
-    rows = connection.execute(select(run.c.id, run.c.created_at).where(run.c.id.in_(ids)))
-    runs = {(row.id, row.created_at) for row in rows}
-    return [one for one in replies if (one.run_id, one.run_created_at) in runs]
 
 
 def remove(path: Path) -> None:

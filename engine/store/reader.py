@@ -1,34 +1,27 @@
 """The questions that can be asked of a store; nothing here changes it."""
 
-import json
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from anyio import to_thread
-from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, union
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
-from engine.core.inspection import EventFilter
 from engine.core.money import UsageTotal
 from engine.core.policy import UnansweredPolicy
 from engine.core.quota import Cost, QuotaState
-from engine.core.runs import Event, EventKind, RunState
+from engine.core.runs import EventKind
 from engine.core.states import State
 from engine.core.status import ReusedAnswers
 from engine.core.values import ValueType
-from engine.store import leftovers
 from engine.store.database import Database
-from engine.store.dialect import Statement
 from engine.store.lookups import ReplyLookups
 from engine.store.queries import (
     admission,
     answers,
     calls,
-    events,
+    documents,
     holdings,
-    inspection,
+    layouts,
     queue,
     quotas,
     rates,
@@ -39,48 +32,15 @@ from engine.store.queries import (
     shared_limits,
     totals,
     usage,
+    workers,
 )
 from engine.store.queries.calls import KeptReply
 from engine.store.queries.holdings import Holding
-from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
+from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import JobRow
-from engine.store.queries.runs import KeptLayout, NewRun, RunRow
+from engine.store.queries.runs import NewRun, RunFingerprint, RunRow
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
-from engine.store.schema import call, document, job, lane, run, worker
-
-_EVENTS_A_PAGE = 1_000
-ALL_EVENTS = EventFilter()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFingerprint:
-    """Values of which at least one changes when a process changes a run or begins to work on the store."""
-
-    state: RunState
-    generation: int
-    updated_at: float
-    arrived_at: float
-    """When the latest worker arrived."""
-
-
-# A run that is executed asks these every second.
-_FINGERPRINT = Statement(
-    lambda _: select(
-        run.c.state,
-        run.c.generation,
-        run.c.updated_at,
-        select(func.max(worker.c.started_at)).scalar_subquery().label("arrived_at"),
-    ).where(run.c.id == bindparam("run_id"))
-)
-_OTHERS = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != bindparam("own"))
-# Each of the two by its index: those that have gone may be very many.
-_OTHER_WORKERS = Statement(
-    lambda _: union(
-        _OTHERS.where(worker.c.ended_at.is_(None)),
-        _OTHERS.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING))),
-    )
-)
 
 
 class StoreReader:
@@ -120,18 +80,14 @@ class StoreReader:
         """
 
         def ask(connection: Connection) -> tuple[RunFingerprint | None, list[tuple[str, float]]]:
-            found = _FINGERPRINT.rows(connection, run_id=run_id)
-            others = _find_other_workers(connection, self.worker_id)
-            return (_to_fingerprint(found[0]) if found else None), others
+            found = runs.find_fingerprint(connection, run_id)
+            return found, workers.find_maybe_alive(connection, but=self.worker_id)
 
         return await self._database.ask(ask)
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
         """The documents with these digests, as values of JSON, by digest; digests that the store lacks are left out."""
-        query = select(document).where(document.c.digest.in_(bindparam("wanted", expanding=True)))
-        wanted = {"wanted": sorted(set(digests))}
-        rows = await self._database.ask(lambda connection: connection.execute(query, wanted).all())
-        return {digest: json.loads(content) for digest, content in rows}
+        return await self._database.ask(lambda connection: documents.find(connection, digests))
 
     async def preview(self, new: NewRun) -> RunRow:
         """The run as `RunChanges.begin` would create or update it, with id 0 for a new one.
@@ -164,20 +120,16 @@ class StoreReader:
         If it asks everything again, only replies recorded since then count. With `of_others`, those of its
         service's other runs count, too.
         """
-        query = select(call.c.run_id).where(call.c.recorded_at >= (of.fresh_at or 0.0)).limit(1)
-        if of_others:
-            query = query.join(run).where(run.c.service == of.service)
-        else:
-            query = query.where(call.c.run_id == of.id)
-        found = await self._database.ask(lambda connection: connection.execute(query).first())
-        return found is not None
+        return await self._database.ask(
+            lambda connection: calls.has_any(connection, of, of_others=of_others)
+        )
 
     async def layout(self, of: RunRow) -> KeptLayout | None:
         """The last matrix of a run that was completely in the queue, with which an edit is compared.
 
         None if it was not stored, as for a run of an earlier version; then all jobs are compared.
         """
-        return await self._database.ask(lambda connection: runs.load_layout(connection, of))
+        return await self._database.ask(lambda connection: layouts.load(connection, of))
 
     async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
         """Whether there are other runs whose answers could be reused: those of the same service and identity.
@@ -203,13 +155,8 @@ class StoreReader:
 
     async def lanes_with_answers(self, run_id: int) -> list[str]:
         """The lanes of a run in which a job has succeeded, in any order."""
-        query = (
-            select(job.c.lane)
-            .where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
-            .distinct()
-        )
         return await self._database.ask(
-            lambda connection: list(connection.execute(query).scalars())
+            lambda connection: results.find_lanes_with_answers(connection, run_id)
         )
 
     async def count_peers(self, run_id: int) -> int:
@@ -357,87 +304,6 @@ class StoreReader:
         """
         return answers.answers_with_failures(self._database, of, past=past)
 
-    async def raw_answer(self, job_id: int) -> bytes | None:
-        """The bytes of a job's answer as they were received; None if it has none.
-
-        For a reused answer, these are the bytes that the other run received.
-        """
-        return await self._database.ask(lambda connection: answers.raw_answer(connection, job_id))
-
-    async def latest_events(
-        self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100
-    ) -> list[Event]:
-        """The latest events of a run that match, at most `limit`, the oldest of them first.
-
-        `wanted.since` is inclusive, `wanted.until` exclusive.
-        """
-        return await self._database.ask(
-            lambda connection: events.find_latest(connection, run_id, wanted, limit=limit)
-        )
-
-    async def events_after(self, run_id: int, wanted: EventFilter, after: int) -> list[Event]:
-        """The first 1,000 matching events of a run after the one with the id `after`, the oldest first.
-
-        Pass the last id that was returned to read on; an empty list means that there is nothing newer yet.
-        """
-        return await self._database.ask(
-            lambda connection: events.find_after(
-                connection, run_id, wanted, after=after, limit=_EVENTS_A_PAGE
-            )
-        )
-
-    # Single jobs
-
-    def jobs(
-        self,
-        of: RunRow,
-        states: Collection[State] = (),
-        *,
-        has_error: bool = False,
-        past: bool = False,
-        labels: Iterable[LabelLike] = (),
-    ) -> AsyncIterator[KnownJob]:
-        """Yield the jobs of a run in the order of the file, each with its last attempt, read page by page.
-
-        `states` selects jobs by state; empty for all. With `has_error`, only jobs with an error are read. With
-        `past`, jobs that only earlier versions of the sweep asked for are included. Few jobs are read that do
-        not meet the conditions on `labels`.
-        """
-        return inspection.jobs(
-            self._database, of, states, has_error=has_error, past=past, labels=labels
-        )
-
-    async def find_jobs_by_name(
-        self, name: str, run_id: int | None = None
-    ) -> list[tuple[int, int]]:
-        """Find the jobs that a name may mean, in one run or in all: (job id, run id), at most five.
-
-        A name is the id of a job, or at least the first six hexadecimal digits of its key.
-        """
-        return await self._database.ask(
-            lambda connection: inspection.find_by_name(connection, name, run_id)
-        )
-
-    async def find_job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
-        """One job of a run with its history of attempts and answers, from one snapshot; None if the run has no such job."""
-
-        def ask(connection: Connection) -> tuple[KnownJob, JobHistory] | None:
-            found = inspection.find(connection, of, job_id)
-            return None if found is None else (found, inspection.load_history(connection, job_id))
-
-        return await self._database.ask(ask)
-
-    async def find_answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
-        """Find the latest answer to a job that is only in a side file, as after a full disk.
-
-        `workers` are the ids of the workers of its attempts, by the attempts' numbers. Returns its bytes, or
-        None.
-        """
-        folder = self._database.side_files
-        if folder is None:
-            return None
-        return await to_thread.run_sync(leftovers.find_answer, folder, job_id, workers)
-
     async def lanes_in_trouble(self, run_id: int) -> dict[str, EventKind]:
         """The lanes of a run with an outage or a refusal that has not ended: OUTAGE or REFUSED by the lane's name.
 
@@ -480,7 +346,7 @@ class StoreReader:
         A worker that was declared dead and came back is included while it holds jobs.
         """
         return await self._database.ask(
-            lambda connection: _find_other_workers(connection, self.worker_id)
+            lambda connection: workers.find_maybe_alive(connection, but=self.worker_id)
         )
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
@@ -488,39 +354,15 @@ class StoreReader:
 
         Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
         """
-        return await self._find_workers(worker.c.id.in_(_owners(run_id)))
+        return await self._database.ask(
+            lambda connection: workers.find_holders(connection, run_id, but=self.worker_id)
+        )
 
     async def find_executors(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that execute a run or hold jobs of it, dead ones included.
 
         Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
         """
-        publishers = select(lane.c.worker).where(lane.c.run_id == run_id)
-        return await self._find_workers(
-            or_(worker.c.id.in_(publishers), worker.c.id.in_(_owners(run_id)))
+        return await self._database.ask(
+            lambda connection: workers.find_executors(connection, run_id, but=self.worker_id)
         )
-
-    async def _find_workers(self, condition: ColumnElement[bool]) -> list[tuple[str, float]]:
-        query = select(worker.c.id, worker.c.heartbeat_at).where(
-            worker.c.id != self.worker_id, condition
-        )
-        rows = await self._database.ask(lambda connection: connection.execute(query).all())
-        return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
-
-
-def _find_other_workers(connection: Connection, own: str) -> list[tuple[str, float]]:
-    return [(row.id, row.heartbeat_at) for row in _OTHER_WORKERS.rows(connection, own=own)]
-
-
-def _to_fingerprint(row: Any) -> RunFingerprint:
-    return RunFingerprint(
-        state=RunState(row.state),
-        generation=row.generation,
-        updated_at=row.updated_at,
-        arrived_at=row.arrived_at or 0.0,
-    )
-
-
-def _owners(run_id: int) -> Select[tuple[str | None]]:
-    """The workers that hold jobs of a run."""
-    return select(job.c.owner).where(queue.RUNNING, job.c.run_id == run_id)

@@ -17,20 +17,22 @@ from engine.store.changes.queue import QueueChanges
 from engine.store.changes.removal import Removal
 from engine.store.changes.runs import RunChanges
 from engine.store.database import Database
+from engine.store.inspection import Inspection
 from engine.store.reader import StoreReader
 from engine.store.worker import Worker
 
 
 class Store:
-    """An open store, in parts by subject: `store.reader` answers questions, the others change it.
+    """An open store, in parts by subject: `reader` and `inspection` answer questions, the others change it.
 
-    No part but `reader` can be used before `serving` has started the writer.
+    No part but these two can be used before `serving` has started the writer.
     """
 
     def __init__(self, database: Database, clock: Clock, *, commit_interval_s: float) -> None:
         self._database = database
         self._clock = clock
         self.reader = StoreReader(database, clock)
+        self.inspection = Inspection(database)
         self.worker = Worker(database, clock, self.reader, commit_interval_s=commit_interval_s)
         writer = self.worker.writer
         parts = PartWriter(database, clock, writer)

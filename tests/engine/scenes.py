@@ -102,7 +102,7 @@ async def events(run: Run) -> list[tuple[str, str | None, str]]:
     """The run's event log: kind, lane, message."""
     return [
         (event.kind, event.lane, event.message)
-        for event in await run._store.reader.latest_events(run._row.id, limit=1_000)
+        for event in await run._store.inspection.latest_events(run._row.id, limit=1_000)
     ]
 
 

@@ -102,7 +102,9 @@ async def test_jobs_of_other_labels_are_not_read() -> None:
 
     async with opened(Memory(), service) as engine:
         run, _ = await finished(engine, sweep(service, models=["a/one", "b/one"], repeats=3))
-        found = [one async for one in engine.store.reader.jobs(run._row, labels=[model, repeat])]
+        found = [
+            one async for one in engine.store.inspection.jobs(run._row, labels=[model, repeat])
+        ]
 
     [only] = found
     assert (only.info.labels["model"], only.info.labels["repeat"]) == ("b/one", 2)
@@ -136,7 +138,8 @@ async def test_jobs_without_an_error_are_not_read_when_one_is_asked_for(tmp_path
         row = await engine.store.reader.find_run(run.name)
         assert row is not None
         read = [
-            one.info.labels["model"] async for one in engine.store.reader.jobs(row, has_error=True)
+            one.info.labels["model"]
+            async for one in engine.store.inspection.jobs(row, has_error=True)
         ]
 
     assert read == ["broken", "broken"]

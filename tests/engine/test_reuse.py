@@ -15,6 +15,7 @@ from engine.results.coverage import CountedRows
 from engine.results.rows import OUTDATED
 from engine.testing import FakeClock, Memory, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
+from tests.engine.store.scenes import raw_answer
 
 
 class Asked:
@@ -217,12 +218,12 @@ async def test_answers_that_other_runs_reuse_stay_when_their_run_is_asked_again(
         await finished(engine, sweep(service))
         other, _ = await finished(engine, sweep(service, name="other"))
         [row] = [job async for job in engine.store.reader.job_rows(other._row)]
-        raw = await engine.store.reader.raw_answer(row.id)
+        raw = await raw_answer(engine.store, row.id)
         await _later(engine)
         await (await engine.submit(sweep(service), fresh=True)).execute()
 
         assert await answers(other) == [(Source.REUSED, 1)]
-        assert await engine.store.reader.raw_answer(row.id) == raw
+        assert await raw_answer(engine.store, row.id) == raw
 
 
 async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_are_back(

@@ -19,10 +19,12 @@ from engine.core.policy import UnansweredPolicy
 from engine.store.changes.in_parts import PartWriter
 from engine.store.database import Database
 from engine.store.queries import (
+    documents,
     expansion,
     submission,
 )
-from engine.store.queries.runs import KeptLayout, RunRow
+from engine.store.queries.layouts import KeptLayout
+from engine.store.queries.runs import RunRow
 from engine.store.requests import (
     NewJob,
 )
@@ -60,7 +62,7 @@ class MatrixWriter:
 
         Contents are values of JSON; a digest that the store has already is left as it is.
         """
-        await self._writer.write(lambda connection: submission.add_documents(connection, contents))
+        await self._writer.write(lambda connection: documents.add(connection, contents))
 
     async def add_jobs(
         self,

@@ -5,7 +5,6 @@ from collections.abc import (
     Sequence,
 )
 
-from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
@@ -14,10 +13,10 @@ from engine.core.provenance import Fact
 from engine.core.runs import RunState, StopReason
 from engine.store.queries import (
     accounts,
+    events,
     runs,
 )
 from engine.store.queries.runs import NewRun, RunRow
-from engine.store.schema import event, run
 from engine.store.writer import Writer
 
 
@@ -92,16 +91,15 @@ class RunChanges:
         in seconds since the Unix epoch.
         """
         await self._writer.write(
-            lambda connection: connection.execute(
-                update(run)
-                .where(run.c.id == run_id, run.c.state.not_in([*unless, RunState.DELETING]))
-                .values(
-                    state=state,
-                    reason=reason,
-                    message=message,
-                    resume_at=resume_at,
-                    updated_at=self._clock.now(),
-                )
+            lambda connection: runs.set_state(
+                connection,
+                run_id,
+                state,
+                reason=reason,
+                message=message,
+                resume_at=resume_at,
+                unless=unless,
+                now=self._clock.now(),
             )
         )
 
@@ -124,9 +122,7 @@ class RunChanges:
         `kind` is an EventKind or a word of a job kind's own.
         """
         await self._writer.write(
-            lambda connection: connection.execute(
-                event.insert().values(
-                    run_id=run_id, at=self._clock.now(), kind=kind, lane=lane, message=message
-                )
+            lambda connection: events.add(
+                connection, run_id, kind, message, lane=lane, now=self._clock.now()
             )
         )

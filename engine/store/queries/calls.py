@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from engine.store.dialect import Upsert
 from engine.store.queries import charges, usage
 from engine.store.queries.queue import compress, decompress
+from engine.store.queries.runs import RunRow
 from engine.store.requests import CallReply
 from engine.store.schema import call, run
 
@@ -71,6 +72,19 @@ def find(
         for row in connection.execute(query, {**of, "of_keys": some}):
             found[row.digest] = KeptReply(decompress(row.response), row.recorded_at)
     return found
+
+
+def has_any(connection: Connection, of: RunRow, *, of_others: bool) -> bool:
+    """Whether replies are stored that a run could use again; with `of_others`, also by other runs of its service.
+
+    If the run asks everything again, only replies recorded since then count.
+    """
+    query = select(call.c.run_id).where(call.c.recorded_at >= (of.fresh_at or 0.0)).limit(1)
+    if of_others:
+        query = query.join(run).where(run.c.service == of.service)
+    else:
+        query = query.where(call.c.run_id == of.id)
+    return connection.execute(query).first() is not None
 
 
 def keep(connection: Connection, reply: CallReply) -> bool:

@@ -12,6 +12,21 @@ from engine.store.schema import event
 _ESCAPE = "\\"
 
 
+def add(
+    connection: Connection,
+    run_id: int | None,
+    kind: str,
+    message: str,
+    *,
+    lane: str | None = None,
+    now: float,
+) -> None:
+    """Add an event to the log of a run, or to that of the store if `run_id` is None."""
+    connection.execute(
+        event.insert().values(run_id=run_id, at=now, kind=kind, lane=lane, message=message)
+    )
+
+
 def find_after(
     connection: Connection, run_id: int, wanted: EventFilter, *, after: int, limit: int
 ) -> list[Event]:

@@ -22,12 +22,13 @@ from sqlalchemy.engine import Connection
 from engine.core.layout import Edit
 from engine.core.runs import RunState
 from engine.core.states import Event, State, sources, target
-from engine.store.queries import runs
+from engine.store.queries import layouts
 from engine.store.queries.families import merge_thresholds
+from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.queue import CLAIMABLE, PAST, REMOVED, RUNNING
 from engine.store.queries.reuse import has_answer
-from engine.store.queries.runs import KeptLayout, RunRow
+from engine.store.queries.runs import RunRow
 from engine.store.schema import job, run
 
 Position: TypeAlias = tuple[int, int]
@@ -176,7 +177,7 @@ def finish(connection: Connection, of: RunRow, kept: KeptLayout | None, *, now: 
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
-        .values(expanded=of.digest, layout=runs.dump_layout(kept), updated_at=now)
+        .values(expanded=of.digest, layout=layouts.dump(kept), updated_at=now)
     )
 
 

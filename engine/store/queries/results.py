@@ -281,6 +281,12 @@ def count_past_cells(connection: Connection, run_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def find_lanes_with_answers(connection: Connection, run_id: int) -> list[str]:
+    """The lanes of a run in which a job has succeeded, in any order."""
+    query = select(job.c.lane).where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
+    return list(connection.execute(query.distinct()).scalars())
+
+
 def lanes_in_trouble(connection: Connection, run_id: int) -> dict[str, EventKind]:
     """The lanes whose last such event is an outage or a refusal that has not ended: OUTAGE or REFUSED by lane."""
     begins = (EventKind.OUTAGE, EventKind.REFUSED)

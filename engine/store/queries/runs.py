@@ -5,23 +5,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import RowMapping, or_, select, update
+from sqlalchemy import RowMapping, bindparam, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import IdentityChanged, UsageError
-from engine.core.layout import Layout
-from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import SERVICE, Difference, Fact, differences, to_record
 from engine.core.runs import EventKind, RunState, StopReason
+from engine.store.dialect import Statement
+from engine.store.queries import events
 from engine.store.queries.queue import RUNNING, has_open_jobs
-from engine.store.schema import event, job, quota, result, run
+from engine.store.schema import job, quota, result, run, worker
 
 _RETRY_CUT_SHORT = (
     "not all jobs are requeued yet; repeat the same `nightsweep retry` to requeue the rest"
 )
 
+# A run that is executed asks this every second.
+_FINGERPRINT = Statement(
+    lambda _: select(
+        run.c.state,
+        run.c.generation,
+        run.c.updated_at,
+        select(func.max(worker.c.started_at)).scalar_subquery().label("arrived_at"),
+    ).where(run.c.id == bindparam("run_id"))
+)
 COLUMNS = [column for column in run.c if column is not run.c.layout]
 """All columns except the layout, which is large and needed only while a sweep is expanded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFingerprint:
+    """Values of which at least one changes when a process changes a run or begins to work on the store."""
+
+    state: RunState
+    generation: int
+    updated_at: float
+    arrived_at: float
+    """When the latest worker arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +76,6 @@ class RunRow:
     def is_expanded(self) -> bool:
         """Whether every cell of the sweep is in the queue."""
         return self.expanded == self.digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptLayout:
-    """The last matrix that was completely in the queue, and its generation."""
-
-    generation: int
-    since: float
-    """When its expansion began; answers that other runs got later were not reused."""
-    unanswered: UnansweredPolicy
-    """The policy by which answers of other runs were reused."""
-    layout: Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +208,7 @@ def record_facts(
         )
     if changed:
         message = f"accepted for what is not answered yet: {'; '.join(map(str, changed))}"
-        connection.execute(
-            event.insert().values(run_id=found.id, at=now, kind=EventKind.ACCEPTED, message=message)
-        )
+        events.add(connection, found.id, EventKind.ACCEPTED, message, now=now)
 
 
 def _refuse_changes(
@@ -253,6 +259,25 @@ def activate(connection: Connection, run_id: int, account: str | None, *, now: f
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
 
 
+def set_state(
+    connection: Connection,
+    run_id: int,
+    state: RunState,
+    *,
+    reason: StopReason | None,
+    message: str,
+    resume_at: float | None,
+    unless: Iterable[RunState],
+    now: float,
+) -> None:
+    """Set a run's state, unless it is now in one of the states `unless` or being deleted."""
+    connection.execute(
+        update(run)
+        .where(run.c.id == run_id, run.c.state.not_in([*unless, RunState.DELETING]))
+        .values(state=state, reason=reason, message=message, resume_at=resume_at, updated_at=now)
+    )
+
+
 def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: float) -> None:
     """Make a run active because jobs of it were requeued; `is_cut_short` says that more are to follow."""
     connection.execute(
@@ -288,9 +313,7 @@ def rename(
     for before, after in caps:
         connection.execute(update(quota).where(quota.c.name == before).values(name=after))
     message = f"{of.name} was renamed to {name}"
-    connection.execute(
-        event.insert().values(run_id=of.id, at=now, kind=EventKind.RENAMED, message=message)
-    )
+    events.add(connection, of.id, EventKind.RENAMED, message, now=now)
     row = find(connection, name)
     assert row is not None, "it was just written"
     return row
@@ -329,6 +352,20 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
     return None if row is None else run_row(row)
 
 
+def find_fingerprint(connection: Connection, run_id: int) -> RunFingerprint | None:
+    """The fingerprint of a run; None if there is no run of that id."""
+    found = _FINGERPRINT.rows(connection, run_id=run_id)
+    if not found:
+        return None
+    [row] = found
+    return RunFingerprint(
+        state=RunState(row.state),
+        generation=row.generation,
+        updated_at=row.updated_at,
+        arrived_at=row.arrived_at or 0.0,
+    )
+
+
 def run_row(row: RowMapping) -> RunRow:
     """Convert a row with the columns `COLUMNS` of the table `run`, whose JSON is parsed."""
     provenance = row["provenance"]
@@ -350,34 +387,3 @@ def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = 
     if since is not None:
         query = query.where(or_(run.c.updated_at >= since, run.c.state == RunState.ACTIVE))
     return connection.execute(query.limit(1)).first() is not None
-
-
-def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
-    """The last matrix that was completely in the queue, with which an edit is compared.
-
-    None if it was not stored, as for a run of an earlier version; then all jobs are compared.
-    """
-    kept = connection.execute(select(run.c.layout).where(run.c.id == of.id)).scalar_one_or_none()
-    if kept is None:
-        return None
-    dump = json.loads(kept)
-    rule, max_share = dump["unanswered"]
-    return KeptLayout(
-        generation=dump["generation"],
-        since=dump["since"],
-        unanswered=UnansweredPolicy(rule=UnansweredRule(rule), max_share=max_share),
-        layout=Layout.restore(dump["layout"]),
-    )
-
-
-def dump_layout(kept: KeptLayout | None) -> str | None:
-    """The JSON that `load_layout` reads; None, for no stored layout, if there is none to keep."""
-    if kept is None:
-        return None
-    dump = {
-        "generation": kept.generation,
-        "since": kept.since,
-        "unanswered": [kept.unanswered.rule, kept.unanswered.max_share],
-        "layout": kept.layout.dump(),
-    }
-    return json.dumps(dump, ensure_ascii=False)

@@ -9,7 +9,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from sqlalchemy import (
     Integer,
@@ -27,7 +26,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources, target
-from engine.store.dialect import BulkUpsert, insert
+from engine.store.dialect import BulkUpsert
 from engine.store.queries import queue
 from engine.store.queries.expansion import ExpansionProgress, is_superseded
 from engine.store.queries.families import Member, assign_cells
@@ -35,7 +34,7 @@ from engine.store.queries.queue import REMOVED
 from engine.store.queries.reuse import reuse_answers
 from engine.store.queries.runs import RunRow
 from engine.store.requests import NewJob
-from engine.store.schema import document, job, result
+from engine.store.schema import job, result
 
 _MEMBERS = select(
     job.c.id,
@@ -106,18 +105,6 @@ _ASK = BulkUpsert(
         ),
     ),
 )
-
-
-def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
-    """Store prompts and other large contents, as JSON, under their digests; existing ones are left unchanged."""
-    if contents:
-        connection.execute(
-            insert(connection, document).on_conflict_do_nothing(),
-            [
-                {"digest": digest, "content": json.dumps(content, ensure_ascii=False)}
-                for digest, content in contents.items()
-            ],
-        )
 
 
 def add_jobs(

@@ -1,19 +1,30 @@
 """The rows of workers: when each arrived, its last heartbeat, and when it ended or was declared dead.
 
-Every function runs inside a write transaction of the caller, which commits.
+Every function runs inside a transaction of the caller, which commits.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    literal_column,
+    or_,
+    select,
+    union,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from engine.store.database import Identity
 from engine.store.dialect import Statement
 from engine.store.queries import lanes
 from engine.store.queries.queue import RUNNING
-from engine.store.schema import attempt, job, worker
+from engine.store.schema import attempt, job, lane, worker
 
 _FRESH_S = 1.0
 """A claim does not renew a heartbeat that is younger than this."""
@@ -38,6 +49,15 @@ _BEAT = Statement(
         update(worker)
         .where(worker.c.id == bindparam("worker_id"))
         .values(heartbeat_at=bindparam("now"), ended_at=None)
+    )
+)
+
+_OTHERS = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != bindparam("own"))
+# Each of the two by its index: those that have gone may be very many.
+_MAYBE_ALIVE = Statement(
+    lambda _: union(
+        _OTHERS.where(worker.c.ended_at.is_(None)),
+        _OTHERS.where(worker.c.id.in_(select(job.c.owner).where(RUNNING))),
     )
 )
 
@@ -68,6 +88,44 @@ def find_others(connection: Connection, worker_id: str) -> list[OtherWorker]:
     columns = worker.c.id, worker.c.host, worker.c.pid, worker.c.heartbeat_at
     query = select(*columns).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
     return [OtherWorker(*row) for row in connection.execute(query)]
+
+
+def find_maybe_alive(connection: Connection, *, but: str) -> list[tuple[str, float]]:
+    """The workers other than `but` that may be alive: (id, time of the last heartbeat), in any order.
+
+    A worker that was declared dead and came back is included while it holds jobs.
+    """
+    return [(row.id, row.heartbeat_at) for row in _MAYBE_ALIVE.rows(connection, own=but)]
+
+
+def find_holders(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, float]]:
+    """The workers other than `but` that hold jobs of a run, dead ones included.
+
+    Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
+    """
+    return _find(connection, worker.c.id.in_(_owners(run_id)), but=but)
+
+
+def find_executors(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, float]]:
+    """The workers other than `but` that execute a run or hold jobs of it, dead ones included.
+
+    Each is given as (id, time of the last heartbeat in seconds since the epoch), in any order.
+    """
+    publishers = select(lane.c.worker).where(lane.c.run_id == run_id)
+    is_on_it = or_(worker.c.id.in_(publishers), worker.c.id.in_(_owners(run_id)))
+    return _find(connection, is_on_it, but=but)
+
+
+def _find(
+    connection: Connection, condition: ColumnElement[bool], *, but: str
+) -> list[tuple[str, float]]:
+    query = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != but, condition)
+    return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in connection.execute(query)]
+
+
+def _owners(run_id: int) -> Select[tuple[str | None]]:
+    """The workers that hold jobs of a run."""
+    return select(job.c.owner).where(RUNNING, job.c.run_id == run_id)
 
 
 def arrive(connection: Connection, identity: Identity, now: float) -> None:

@@ -226,3 +226,13 @@ def downgrade(store: Path, revision: str) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
     database.dispose()
+
+
+async def raw_answer(store: Store, job_id: int) -> bytes | None:
+    """The bytes of a job's answer, as they are shown to users; None if it has none."""
+    [(_, run_id)] = await store.inspection.find_jobs_by_name(str(job_id))
+    [run] = [run for run, _ in await store.reader.runs() if run.id == run_id]
+    found = await store.inspection.find_job(run, job_id)
+    assert found is not None
+    _, history = found
+    return history.answer

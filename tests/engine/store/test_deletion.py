@@ -15,7 +15,7 @@ from engine.store.queries import deletion, parts
 from engine.store.schema import metadata
 from engine.testing import FakeClock
 from tests.engine.store.databases import Scratch
-from tests.engine.store.scenes import answer, begin, claim, new_job, submit, success
+from tests.engine.store.scenes import answer, begin, claim, new_job, raw_answer, submit, success
 
 LONG = bytes(range(256)) * 400
 
@@ -141,7 +141,7 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
     for run, count in ((second, 5), (third, 4)):
         kept = [row async for row in store.reader.job_rows(run)]
         assert [(row.reused, row.passed) for row in kept] == [(True, 1)] * count
-        assert {await store.reader.raw_answer(row.id) for row in kept} == {b"the bytes"}
+        assert {await raw_answer(store, row.id) for row in kept} == {b"the bytes"}
     assert scratch.find_broken_references() == []
 
 
@@ -226,12 +226,12 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store, scratc
     for run in (second, third):
         [row] = [row async for row in store.reader.job_rows(run)]
         assert (row.reused, row.passed, row.failed) == (True, 1, 1)
-        assert await store.reader.raw_answer(row.id) == b"the bytes"
+        assert await raw_answer(store, row.id) == b"the bytes"
 
     again = await store.removal.delete_run(second, [])
     assert (again.answers, again.answers_kept) == (0, 1)
     [row] = [row async for row in store.reader.job_rows(third)]
-    assert await store.reader.raw_answer(row.id) == b"the bytes"
+    assert await raw_answer(store, row.id) == b"the bytes"
 
     assert (await store.removal.delete_run(third, [])).answers == 1
     assert scratch.rows("SELECT count(*) FROM answer") == [(0,)]
@@ -259,7 +259,7 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
     for run, raw in ((second, b"with a gap"), (third, b"whole")):
         [row] = [row async for row in store.reader.job_rows(run)]
         assert row.reused
-        assert await store.reader.raw_answer(row.id) == raw
+        assert await raw_answer(store, row.id) == raw
     assert scratch.find_broken_references() == []
 
 
@@ -272,7 +272,7 @@ async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -
 
     [row] = [row async for row in store.reader.job_rows(third)]
     assert row.reused
-    assert await store.reader.raw_answer(row.id) == b"the bytes"
+    assert await raw_answer(store, row.id) == b"the bytes"
 
 
 async def test_documents_go_with_the_last_run_that_sends_them(store: Store) -> None:

@@ -17,6 +17,7 @@ from tests.engine.store.scenes import (
     interruption,
     later_retry,
     new_job,
+    raw_answer,
     submit,
     success,
 )
@@ -176,8 +177,8 @@ async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
 
     await store.queue.settle(success(one, run, answer=answer(0.1, raw=raw)))
 
-    assert await store.reader.raw_answer(one.id) == raw
-    assert await store.reader.raw_answer(other.id) is None
+    assert await raw_answer(store, one.id) == raw
+    assert await raw_answer(store, other.id) is None
 
 
 async def test_a_permanent_failure_is_stored_with_its_detail(
@@ -278,7 +279,7 @@ async def test_an_answer_with_unanswered_questions_can_be_asked_for_again(store:
     assert (again.attempt, again.fence) == (1, 2)
     assert before == [("running", 1, {"moderated": 1})]
     assert await _numbers(store, run) == [("succeeded", 2, {})]
-    assert await store.reader.raw_answer(again.id) == b"whole now"
+    assert await raw_answer(store, again.id) == b"whole now"
     assert await store.queue.requeue(run.id, [State.SUCCEEDED]) == 0
 
 
@@ -314,8 +315,8 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
     await store.queue.settle(success(again, first, answer=answer(0.1, 0.9, raw=b"whole")))
 
     assert await _numbers(store, second) == [("succeeded", 4, {"empty": 1})]
-    assert await store.reader.raw_answer(reused.id) == b"with a gap"
-    assert await store.reader.raw_answer(job.id) == b"whole"
+    assert await raw_answer(store, reused.id) == b"with a gap"
+    assert await raw_answer(store, job.id) == b"whole"
 
 
 async def test_totals_tell_answers_apart_by_what_is_unanswered(store: Store) -> None:

@@ -325,7 +325,7 @@ async def test_events_are_listed_oldest_first(store: Store) -> None:
     for number in range(5):
         await store.runs.add_event(run.id, "kind", f"message {number}", lane="a")
 
-    events = await store.reader.latest_events(run.id, limit=2)
+    events = await store.inspection.latest_events(run.id, limit=2)
 
     assert [(one.at, one.kind, one.lane, one.message) for one in events] == [
         (NOW, "kind", "a", "message 3"),

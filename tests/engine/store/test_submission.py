@@ -25,6 +25,7 @@ from tests.engine.store.scenes import (
     count_tests,
     interruption,
     new_job,
+    raw_answer,
     submit,
     success,
 )
@@ -94,7 +95,7 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(
         ("cancelled", "removed from the sweep", 0),
         ("pending", None, 1),
     ]
-    assert await store.reader.raw_answer(job.id) is not None
+    assert await raw_answer(store, job.id) is not None
 
 
 async def test_a_removed_cell_that_is_back_is_sent_after_all(
@@ -343,7 +344,7 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(
         ("succeeded", True, 1, 1),
         ("pending", False, None, None),
     ]
-    assert await store.reader.raw_answer(reused[0].id) == b"the very bytes"
+    assert await raw_answer(store, reused[0].id) == b"the very bytes"
     # The source is where the bytes are, not the run that reused them before.
     assert scratch.rows("SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id) == [
         (job.id,)

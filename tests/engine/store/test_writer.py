@@ -47,7 +47,7 @@ async def test_one_change_that_fails_does_not_hurt_those_that_were_committed_wit
 
     assert sorted(type(error).__name__ for error in raised) == ["StoreError", "ZeroDivisionError"]
     assert scratch.states() == {"succeeded": 1}
-    assert [event.message for event in await store.reader.latest_events(run.id)] == ["message"]
+    assert [event.message for event in await store.inspection.latest_events(run.id)] == ["message"]
     assert store.trouble is None
 
 

@@ -340,7 +340,7 @@ def test_paths_start_at_the_folder_of_the_sweep_file(tmp_path: Path) -> None:
 
 def test_a_path_in_the_home_folder_of_an_unknown_user_is_a_mistake() -> None:
     with pytest.raises(ValidationError, match="home folder of an unknown user"):
-        LocalSettings(kind="local", cases="~nobody-here/groups")
+        LocalSettings(kind="local", cases="~no-such-user/groups")
 
 
 def test_no_secret_and_no_path_is_part_of_the_identity(

@@ -26,6 +26,7 @@ from tests.engine.store.scenes import (
     begin,
     claim,
     new_job,
+    raw_answer,
     rows,
     states,
     submit,
@@ -245,7 +246,7 @@ async def test_a_side_file_of_an_older_version_is_taken_in(path: Path, clock: Fa
     (folder / f"{worker}.spill").write_bytes(json.dumps(line).encode() + b"\n\0\0")
 
     async with open_store(path, clock) as store:
-        assert await store.reader.raw_answer(job.id) == b"as it came"
+        assert await raw_answer(store, job.id) == b"as it came"
 
     assert spill_files(path) == []
 
@@ -272,7 +273,7 @@ async def test_the_side_file_of_a_living_process_next_to_the_copy_of_a_lost_stor
     assert early is None
     async with open_store(copy, clock) as other:
         assert await find_kept(other, run) == b"a reply"
-        assert await other.reader.raw_answer(job.id) == b"an answer"
+        assert await raw_answer(other, job.id) == b"an answer"
     assert [one.name for one in copy.with_name(f"{copy.name}.workers").iterdir()] == []
 
 

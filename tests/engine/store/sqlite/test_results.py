@@ -150,7 +150,7 @@ async def test_a_few_jobs_in_a_state_are_looked_up_by_it(
     run = await submit(store, *(new_job(number) for number in range(3)))
     plans().clear()
 
-    found = [one.info.id async for one in store.reader.jobs(run, [State.PENDING])]
+    found = [one.info.id async for one in store.inspection.jobs(run, [State.PENDING])]
 
     assert len(found) == 3
     used = searches(plans(), "job")
@@ -189,7 +189,7 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     assert [row async for row in store.reader.job_rows(run)]
     assert [row async for row in store.reader.job_rows(run, past=True)]
     pages = plans()[before:]
-    await store.reader.latest_events(run_id)
+    await store.inspection.latest_events(run_id)
     await store.queue.cancel(run_id)
     await store.queue.requeue(run_id, State)
     found = plans()[before:]

@@ -25,6 +25,7 @@ from tests.engine.store.scenes import (
     count_tests,
     failure,
     new_job,
+    raw_answer,
     rows,
     sqlite_of,
     states,
@@ -137,7 +138,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     assert kept == [True] * 3
     assert store.trouble is None
     assert states(store.path) == {"succeeded": 3}
-    assert await store.reader.raw_answer(jobs[0].id) == LARGE
+    assert await raw_answer(store, jobs[0].id) == LARGE
 
 
 async def test_a_change_outside_of_a_run_fails_on_a_full_disk_instead_of_waiting_for_ever(
@@ -239,7 +240,7 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
     async with open_store(path, clock) as store:
         assert spill_files(path) == []
         assert states(path) == {"succeeded": 1, "running": 2}
-        assert await store.reader.raw_answer(answered.id) == LARGE
+        assert await raw_answer(store, answered.id) == LARGE
         assert count_tests(await store.reader.totals(run.id)) == (1, 1)
         assert await store.worker.reclaim_from_dead(attempts=6) == (2, 0)
 
@@ -273,7 +274,7 @@ async def main():
         run = await store.reader.find_run("run")
         assert run is not None
         found = [row async for row in store.reader.job_rows(run)]
-        assert await store.reader.raw_answer(found[0].id) == LARGE
+        assert await raw_answer(store, found[0].id) == LARGE
 
     assert states(path) == {"succeeded": 1}
     assert spill_files(path) == []
