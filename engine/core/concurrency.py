@@ -105,3 +105,11 @@ def allot(free: int, lanes: Sequence[LaneDemand]) -> Mapping[str, int]:
         # The only lane that still has room gets the rest in one go.
         given[index] += max(0, min(free, rooms[index] - given[index]))
     return {lane.name: count for lane, count in zip(lanes, given, strict=True) if count}
+
+
+def fair_share(slots: int, share: int) -> int:
+    """The number of slots that one of `share` processes may use: an equal part, rounded down, and at least one.
+
+    So more processes than slots use more than `slots` together.
+    """
+    return max(1, slots // share)

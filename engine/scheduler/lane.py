@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from engine.core.breaker import Breaker
 from engine.core.circuit import Change, Circuit, Sent
-from engine.core.concurrency import Concurrency
+from engine.core.concurrency import Concurrency, fair_share
 from engine.core.doubt import Doubt
 from engine.core.pace import Pace
 from engine.core.retry import Hold
@@ -395,11 +395,3 @@ _BLOCKED_FOR = {
     Block.SICK: WaitReason.UNHEALTHY,
     Block.PARKED: WaitReason.GIVEN_UP,
 }
-
-
-def fair_share(slots: int, share: int) -> int:
-    """Return how many slots one of `share` processes may use: an equal part, rounded down, and at least one.
-
-    So more processes than slots use more than `slots` together.
-    """
-    return max(1, slots // share)

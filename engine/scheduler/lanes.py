@@ -11,12 +11,12 @@ from operator import attrgetter
 
 from engine.core.breaker import Breaker
 from engine.core.circuit import Circuit
-from engine.core.concurrency import Concurrency, LaneDemand, allot
+from engine.core.concurrency import Concurrency, LaneDemand, allot, fair_share
 from engine.core.lanes import STANDS_STILL, LaneState
 from engine.core.policy import Limits, Retry
 from engine.core.runs import WaitReason
 from engine.limits import opens_at
-from engine.scheduler.lane import Lane, fair_share
+from engine.scheduler.lane import Lane
 from engine.store import Claimed, Outcome
 
 _PLENTY = 1_000_000

@@ -74,7 +74,6 @@ class Executor:
                     raise  # of the task group that cancelled it
                 raise Interrupted(message) from None
             finally:
-                self._is_stopping = False
                 await self._withdraw()
 
     def stop(self) -> None:
@@ -84,6 +83,10 @@ class Executor:
             self._stop_retrying()
         if self._execution is not None:
             self._execution.scheduler.stop(_ON_REQUEST.reason, _ON_REQUEST.message)
+
+    def forget_stop(self) -> None:
+        """Let the next execution begin, although `stop` was called in the last one."""
+        self._is_stopping = False
 
     async def _record_interrupt(self) -> str:
         """Record that the run was interrupted; return a message with the command that continues it."""

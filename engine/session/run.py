@@ -85,10 +85,13 @@ class Run:
         into a cancellation is raised as Interrupted, after a logged warning with the command that resumes the
         run.
         """
-        await self._find_row()
-        self.facts = SweepFacts.of(self.sweep)
-        stop = await self._executor.execute(self.sweep)
-        status = await self.status()
+        try:
+            await self._find_row()
+            self.facts = SweepFacts.of(self.sweep)
+            stop = await self._executor.execute(self.sweep)
+            status = await self.status()
+        finally:
+            self._executor.forget_stop()
         if stop is not None and self._store.trouble is not None:
             # The disk is still full: only this process knows why the run stopped.
             return replace(status, reason=stop.reason, message=stop.message)

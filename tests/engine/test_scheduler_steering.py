@@ -1,5 +1,7 @@
 """What other processes do to a run that is being worked on, and how work on it ends early."""
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -7,6 +9,7 @@ from engine import Run, RunState, Settings, Status, StopReason
 from engine.kinds import Answer, Job, JobContext, Permanent
 from engine.testing import FakeClock, Memory, Recording, ScriptedKind, ScriptedService
 from tests.engine.scenes import finished, good, opened, starts, sweep
+from tests.statements import watched_statements
 
 NOTICED_S = 2.0
 
@@ -285,6 +288,32 @@ async def test_a_stop_before_anything_began_sends_nothing(clock: FakeClock) -> N
     assert sent == 0
     assert resumed.state is RunState.FINISHED
     assert resumed.jobs["succeeded"] == 5
+
+
+async def test_a_stop_while_the_last_status_is_read_does_not_stop_the_next_execution() -> None:
+    refusals = [Permanent("no")]
+    service = ScriptedService(lambda job: refusals.pop() if refusals else good(job))
+    is_concluded = False
+
+    async with opened(Memory(), service) as engine:
+        run = await engine.submit(sweep(service))
+
+        def stop_late(statement: str, values: Any) -> None:
+            nonlocal is_concluded
+            if is_concluded and statement.startswith("SELECT"):
+                run.stop()
+            is_concluded = is_concluded or (
+                statement.startswith("UPDATE run") and RunState.FINISHED in values
+            )
+
+        with watched_statements(stop_late):
+            first = await run.execute()
+        await run.retry()
+        second = await run.execute()
+
+    assert is_concluded
+    assert (first.reason, first.cells_failed) == (None, 1)
+    assert (second.reason, second.cells_done) == (None, 1)
 
 
 async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight() -> None:
