@@ -87,12 +87,38 @@ class DocumentAxis(Axis):
     schema: Callable[[], Mapping[str, Any]] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentAxis(Axis):
+    """Arguments of a function: any JSON values, each with a label that is unique on the axis.
+
+    Rows show the label, frames and files the content. `check` takes a content and returns what is sent
+    instead; it raises ValueError for a mistake.
+    """
+
+    check: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseAxis(Axis):
+    """Arguments of a function that go together: JSON objects, each with a label that is unique on the axis.
+
+    Rows show the label; in frames and files each field of the objects is a column beside it. `check` takes
+    a content and returns what is sent instead; it raises ValueError for a mistake.
+    """
+
+    check: Callable[[Any], Any] | None = None
+
+
+LARGE: tuple[type[Axis], ...] = (PromptAxis, DocumentAxis, ArgumentAxis, CaseAxis)
+"""The sorts of axes whose contents are kept once in the store, and not with every job."""
+
+
 @dataclass(frozen=True, slots=True)
 class AxisValue:
     """One point of an axis: rows and patterns use its `label`, and its `content` is sent.
 
-    They are the same for text and numbers. For prompts and documents the content is larger and is
-    kept once in the store, under its digest.
+    They are the same for text and numbers. On the axes of LARGE the content may be larger and is kept
+    once in the store, under its digest.
     """
 
     label: Scalar

@@ -12,7 +12,7 @@ from itertools import product, repeat
 from operator import and_, itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
+from engine.core.axes import LARGE, Axis, AxisValue
 from engine.core.canonical import canonical, digest
 
 Block: TypeAlias = Mapping[str, frozenset[int]]
@@ -47,7 +47,7 @@ class MatrixAxis:
     @property
     def is_large(self) -> bool:
         """Whether its contents are too large to be stored with every job."""
-        return isinstance(self.axis, PromptAxis | DocumentAxis)
+        return isinstance(self.axis, LARGE)
 
     def fragment(self, value: AxisValue) -> bytes:
         """The digest of a value's content (32 bytes) for the keys of its jobs; its label does not matter."""

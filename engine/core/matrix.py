@@ -121,7 +121,7 @@ class Matrix:
         return next(self._combinations(with_keys=False).find(), None) is None
 
     def documents(self) -> dict[str, Any]:
-        """The contents of prompts and documents by digest."""
+        """The contents of large axes by digest."""
         return {
             digest(value.content): value.content
             for axis in self.axes

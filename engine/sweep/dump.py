@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
+from engine.core.axes import ArgumentAxis, Axis, AxisValue, CaseAxis, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
 from engine.core.policy import Limits, Retry
 from engine.documents.validation import validate
@@ -144,7 +144,7 @@ def _dump_value(axis: Axis, value: AxisValue) -> Any:
     match axis:
         case PromptAxis():
             return {"name": value.label, "text": value.content}
-        case DocumentAxis():
+        case DocumentAxis() | ArgumentAxis() | CaseAxis():
             return {"label": value.label, "content": value.content}
         case _:
             return value.label

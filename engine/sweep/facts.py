@@ -6,8 +6,10 @@ from math import inf
 from typing import Any, Self
 
 from engine.core.axes import (
+    ArgumentAxis,
     Axis,
     AxisValue,
+    CaseAxis,
     DocumentAxis,
     IntegerAxis,
     NumberAxis,
@@ -25,6 +27,8 @@ from engine.sweep.fields import SweepFields
 _SORTS: Mapping[str, type[Axis]] = {
     "prompt": PromptAxis,
     "document": DocumentAxis,
+    "argument": ArgumentAxis,
+    "case": CaseAxis,
     "integer": IntegerAxis,
     "number": NumberAxis,
 }
@@ -141,7 +145,7 @@ def restore_value(axis: Axis, written: Any) -> AxisValue:
     match axis:
         case PromptAxis():
             return AxisValue(label=written["name"], content=written["text"])
-        case DocumentAxis():
+        case DocumentAxis() | ArgumentAxis() | CaseAxis():
             return AxisValue(label=written["label"], content=written["content"])
         case _:
             return AxisValue(label=written, content=written)
@@ -166,6 +170,10 @@ def _make_axis(name: str, field: str, sort: str) -> Axis:
             return PromptAxis(name=name, field=field)
         case "document":
             return DocumentAxis(name=name, field=field, read=_refuse_to_read)
+        case "argument":
+            return ArgumentAxis(name=name, field=field)
+        case "case":
+            return CaseAxis(name=name, field=field)
         case "integer":
             return IntegerAxis(name=name, field=field, minimum=-(2**63), maximum=2**63 - 1)
         case "number":

@@ -1,0 +1,81 @@
+"""Axes of a function's arguments: contents are kept once, and a stored sweep has them with their labels."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from engine import Sweep
+from engine.core.axes import ArgumentAxis, Axis, AxisValue, CaseAxis, TextAxis
+from engine.core.canonical import digest
+from engine.core.matrix import Matrix, MatrixAxis
+from engine.sweep import SweepFacts
+from engine.testing import ScriptedKind, ScriptedService
+from tests.engine.scenes import good, registry, sweep
+
+TONE = ArgumentAxis(name="tone", field="tone", required=False)
+CASE = CaseAxis(name="case", field="case", required=False)
+
+
+class FunctionKind(ScriptedKind):
+    axes: tuple[Axis, ...] = (TextAxis(name="models", field="model"), TONE, CASE)
+    folded_field = None
+
+    def cost_class(self, labels: Any) -> str:
+        return ""
+
+
+SERVICE = ScriptedService(good, kind=FunctionKind)
+
+
+def function_sweep() -> Sweep:
+    contents = ["calm", None, True, 3, 0.5, ["a", {"b": 1}]]
+    cases = [{"question": "Why?", "turns": 2}, {"question": "How?", "turns": None}]
+    read = sweep(SERVICE)
+    axes = (
+        *read.matrix.axes,
+        *(
+            MatrixAxis(axis=axis, values=values, own=len(values))
+            for axis, values in ((TONE, labelled(contents)), (CASE, labelled(cases)))
+        ),
+    )
+    return replace(read, matrix=Matrix(axes=axes))
+
+
+def labelled(contents: list[Any]) -> tuple[AxisValue, ...]:
+    return tuple(AxisValue(label=f"no. {n}", content=one) for n, one in enumerate(contents))
+
+
+def test_a_stored_sweep_has_the_labels_and_contents_of_arguments_and_cases() -> None:
+    of = function_sweep()
+
+    stored = json.loads(json.dumps(of.dump(), sort_keys=True))
+    restored = Sweep.restore(stored, registry(SERVICE))
+
+    assert restored.matrix.axes == of.matrix.axes
+    assert list(restored.jobs()) == list(of.jobs())
+    assert stored["matrix"]["tone"][1] == {"label": "no. 1", "content": None}
+
+
+def test_they_are_known_without_the_function() -> None:
+    of = function_sweep()
+
+    facts = SweepFacts.restore(of.dump())
+
+    assert facts is not None
+    assert [(type(axis.axis), axis.values) for axis in facts.axes] == [
+        (type(axis.axis), axis.values) for axis in of.matrix.axes
+    ]
+    assert facts.document_labels()["tone"][digest(None)] == "no. 1"
+
+
+def test_contents_are_documents_and_jobs_have_their_labels_and_digests() -> None:
+    of = function_sweep()
+
+    first, *_ = of.jobs()
+
+    assert of.documents()[digest(["a", {"b": 1}])] == ["a", {"b": 1}]
+    assert first.labels == {"model": "a", "tone": "no. 0", "case": "no. 0", "repeat": 1}
+    assert first.documents == {
+        "tone": digest("calm"),
+        "case": digest({"question": "Why?", "turns": 2}),
+    }
