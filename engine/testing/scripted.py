@@ -12,6 +12,7 @@ from engine.core.values import Value
 from engine.kinds import (
     Allotment,
     Answer,
+    Axis,
     Clock,
     Group,
     GroupAxis,
@@ -135,7 +136,7 @@ class ScriptedKind(JobKind):
     """
 
     name = "scripted"
-    axes = (
+    axes: Sequence[Axis] = (
         TextAxis(name="models", field="model"),
         PromptAxis(name="prompts", field="prompt", required=False),
         GroupAxis(name="groups", field="group", required=False, default=("any",)),
@@ -156,7 +157,7 @@ class ScriptedKind(JobKind):
             maximum=9,
         ),
     )
-    folded_field = "threshold"
+    folded_field: str | None = "threshold"
     deadline_s = inf
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:

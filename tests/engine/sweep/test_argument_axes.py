@@ -1,52 +1,19 @@
 """Axes of a function's arguments: contents are kept once, and a stored sweep has them with their labels."""
 
 import json
-from dataclasses import replace
-from typing import Any
 
 from engine import Sweep
-from engine.core.axes import ArgumentAxis, Axis, AxisValue, CaseAxis, TextAxis
 from engine.core.canonical import digest
-from engine.core.matrix import Matrix, MatrixAxis
 from engine.sweep import SweepFacts
-from engine.testing import ScriptedKind, ScriptedService
-from tests.engine.scenes import good, registry, sweep
-
-TONE = ArgumentAxis(name="tone", field="tone", required=False)
-CASE = CaseAxis(name="case", field="case", required=False)
-
-
-class FunctionKind(ScriptedKind):
-    axes: tuple[Axis, ...] = (TextAxis(name="models", field="model"), TONE, CASE)
-    folded_field = None
-
-    def cost_class(self, labels: Any) -> str:
-        return ""
-
+from engine.testing import ScriptedService
+from tests.engine.arguments import FunctionKind, function_sweep
+from tests.engine.scenes import good, registry
 
 SERVICE = ScriptedService(good, kind=FunctionKind)
 
 
-def function_sweep() -> Sweep:
-    contents = ["calm", None, True, 3, 0.5, ["a", {"b": 1}]]
-    cases = [{"question": "Why?", "turns": 2}, {"question": "How?", "turns": None}]
-    read = sweep(SERVICE)
-    axes = (
-        *read.matrix.axes,
-        *(
-            MatrixAxis(axis=axis, values=values, own=len(values))
-            for axis, values in ((TONE, labelled(contents)), (CASE, labelled(cases)))
-        ),
-    )
-    return replace(read, matrix=Matrix(axes=axes))
-
-
-def labelled(contents: list[Any]) -> tuple[AxisValue, ...]:
-    return tuple(AxisValue(label=f"no. {n}", content=one) for n, one in enumerate(contents))
-
-
 def test_a_stored_sweep_has_the_labels_and_contents_of_arguments_and_cases() -> None:
-    of = function_sweep()
+    of = function_sweep(SERVICE)
 
     stored = json.loads(json.dumps(of.dump(), sort_keys=True))
     restored = Sweep.restore(stored, registry(SERVICE))
@@ -57,7 +24,7 @@ def test_a_stored_sweep_has_the_labels_and_contents_of_arguments_and_cases() -> 
 
 
 def test_they_are_known_without_the_function() -> None:
-    of = function_sweep()
+    of = function_sweep(SERVICE)
 
     facts = SweepFacts.restore(of.dump())
 
@@ -69,7 +36,7 @@ def test_they_are_known_without_the_function() -> None:
 
 
 def test_contents_are_documents_and_jobs_have_their_labels_and_digests() -> None:
-    of = function_sweep()
+    of = function_sweep(SERVICE)
 
     first, *_ = of.jobs()
 
