@@ -6,6 +6,8 @@ The names below are the public Python API; what is not among them may change.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engine.shadowing import install_finder
+
 if TYPE_CHECKING:
     from engine.core.errors import (
         IdentityChanged,
@@ -119,6 +121,8 @@ _HOMES = {
     "Settings": "engine.settings",
     "Sweep": "engine.sweep",
 }
+
+install_finder()
 
 
 def __getattr__(name: str) -> Any:

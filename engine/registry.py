@@ -19,6 +19,7 @@ from engine.kinds import (
     ServiceSettings,
     UsageError,
 )
+from engine.shadowing import explain_shadowing
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -104,9 +105,10 @@ def _load(entry: "EntryPoint", what: str) -> object:
         return entry.load()
     except Exception as error:
         # A third-party module can raise anything while it is imported.
+        hint = explain_shadowing(entry.module)
         raise UsageError(
             f"the {what} {entry.name!r} cannot be loaded from {entry.value}:"
-            f" {type(error).__name__}: {error}"
+            f" {type(error).__name__}: {error}{f'; {hint}' if hint else ''}"
         ) from error
 
 

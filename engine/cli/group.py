@@ -13,6 +13,7 @@ from engine.cli import exit_codes, output
 from engine.cli.help_lines import help_line
 from engine.cli.logs import with_verbosity
 from engine.core.errors import UsageError
+from engine.shadowing import explain_shadowing
 
 ENTRY_POINTS = "nightsweep.commands"
 _INTERRUPTED = "nightsweep: interrupted"
@@ -106,9 +107,9 @@ def _load_command(entry_point: EntryPoint) -> Any:
     try:
         added = entry_point.load()
     except (ImportError, AttributeError) as error:
+        advice = explain_shadowing(entry_point.module) or "reinstall the package that it comes from"
         raise UsageError(
-            f"the command {entry_point.name} ({entry_point.value}) cannot be loaded: {error};"
-            " reinstall the package that it comes from"
+            f"the command {entry_point.name} ({entry_point.value}) cannot be loaded: {error}; {advice}"
         ) from error
     if not isinstance(added, typer.Typer):
         raise UsageError(
