@@ -99,7 +99,7 @@ class Runner:
         return AttemptEnd(_clean(self._judge(job, answer, delay_s=0.0)))
 
     def _end(self, job: Job, error: JobError, throttled: int, blame: Blame) -> AttemptEnd:
-        detail = _to_stored_text(error.detail) or None
+        detail = _to_stored_text(error.trace or error.detail) or None
         tries = job.attempt
         if isinstance(error, RateLimited):
             tries = throttled + 1
@@ -153,7 +153,7 @@ class Runner:
             await context.keep_unread(message, answer.raw)
             raise Permanent(message) from error
         values = {
-            name: _to_stored_text(value) if isinstance(value, str) else value
+            name: _without_secrets(value) if isinstance(value, str) else value
             for name, value in checked.items()
         }
         return replace(answer, measurement=replace(measured, values=values))
@@ -249,10 +249,13 @@ def _clean(verdict: Verdict) -> Verdict:
 
 def _to_stored_text(text: str) -> str:
     """Return a text as it is stored: without keys and lone surrogates, and not too long."""
-    cleaned = without_secrets(text)
-    if len(cleaned) > _TEXT_MAX:
-        cleaned = cleaned[: _TEXT_MAX - 1] + "…"
-    return cleaned.encode("utf-8", "replace").decode("utf-8")
+    cleaned = _without_secrets(text)
+    return cleaned if len(cleaned) <= _TEXT_MAX else cleaned[: _TEXT_MAX - 1] + "…"
+
+
+def _without_secrets(text: str) -> str:
+    """Return a text without keys and lone surrogates."""
+    return without_secrets(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _innermost_lines(error: Exception) -> str:

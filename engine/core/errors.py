@@ -178,12 +178,15 @@ class JobError(NightsweepError):
     machine-readable cause, for job kinds that have such names. `unread` is the body of an answer
     that could not be read. `service_answers` means that the service has answered other questions of
     the job: then it is not away, and its lane continues however many jobs fail alike. `took` is the
-    usage that the provider reported for a failed call.
+    usage that the provider reported for a failed call. `trace` is the traceback of the exception behind
+    the error, which is kept with the attempt in place of `detail`.
     """
+
+    usual_message = "the call failed"
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         detail: str = "",
         status: int | None = None,
@@ -192,7 +195,7 @@ class JobError(NightsweepError):
         unread: bytes | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message or self.usual_message
         self.detail = detail
         self.status = status
         self.sent = sent
@@ -200,6 +203,7 @@ class JobError(NightsweepError):
         self.unread = unread
         self.service_answers = False
         self.took: Took | None = None
+        self.trace = ""
 
     @property
     def fingerprint(self) -> str:
@@ -210,7 +214,7 @@ class JobError(NightsweepError):
 class _Delayed(JobError):
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
         detail: str = "",
         status: int | None = None,

@@ -56,7 +56,7 @@ class Measurement:
 
     passed: int
     failed: int
-    tests: int
+    tests: int = 0
     scores: tuple[float, ...] | None = None
     note: str | None = None
     unanswered: Mapping[str, int] = field(default_factory=dict)

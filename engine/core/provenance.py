@@ -27,12 +27,14 @@ class Fact:
 
     `value` is a short text, or several separated by `, `; each may end in a digest made by `hashed`.
     Users are shown the texts that differ, or only that they changed if just their digests did.
-    `judging` says that it decides how replies are judged, not which are asked for.
+    `judging` says that it decides how replies are judged, not which are asked for. A fact that is not
+    `binding` may change without consent: the run continues, and answers from before are told apart by it.
     """
 
     name: str
     value: str
     judging: bool = False
+    binding: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list
         return [
             Difference(name=fact.name, before=None, after=fact.value)
             for fact in facts
-            if fact.name != SERVICE
+            if fact.name != SERVICE and fact.binding
         ]
     return [
         Difference(
@@ -108,7 +110,7 @@ def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list
             judging=fact.judging,
         )
         for fact in facts
-        if before.get(fact.name, fact.value) != fact.value
+        if fact.binding and before.get(fact.name, fact.value) != fact.value
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 Value: TypeAlias = str | int | float | bool
 ValueType: TypeAlias = type[str] | type[int] | type[float] | type[bool]
 
-MAX_BYTES = 16_384
+MAX_BYTES = 262_144
 """The largest size of a result's values as JSON, in bytes: every row reads all of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGER_MAX = 2**63 - 1

@@ -1,7 +1,6 @@
 """Questions to a service before a run begins."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ async def resolve(sweep: Sweep, clock: Clock | None = None) -> Sweep:
         if sweep.groups_pending:
             offered = await sweep.service.groups(client)
             sweep = sweep.with_groups([group.name for group in offered])
-        return replace(sweep, kind=await sweep.kind.prepare(client))
+        return sweep.with_fields(kind=await sweep.kind.prepare(client))
 
 
 async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) -> Sequence[Check]:

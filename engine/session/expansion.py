@@ -1,7 +1,6 @@
 """Writing the jobs of a run into the queue while the first of them already run."""
 
 import logging
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -71,7 +70,7 @@ class Expansion:
         sweep = self._sweep
         while sweep.fold == "exact":
             try:
-                return replace(sweep, kind=await sweep.kind.prepare(self._client))
+                return sweep.with_fields(kind=await sweep.kind.prepare(self._client))
             except JobError as error:
                 message = (
                     f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe_error(error)}"

@@ -96,7 +96,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
     )
     assert not found.problems, "it was resolved before it was dumped"
     limits = restore_limits(dump["limits"])
-    return make(
+    return make.of_fields(
         name=dump["name"],
         service=service,
         health=health,

@@ -1,7 +1,8 @@
 """The fields of a sweep."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 from engine.core.errors import Problem
 from engine.core.matrix import Fold, Matrix
@@ -42,3 +43,15 @@ class SweepFields:
     registry: Registry
     folder: Path
     warnings: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of_fields(cls, **values: Any) -> Self:
+        """Make one of its fields."""
+        made = object.__new__(cls)
+        SweepFields.__init__(made, **values)
+        return made
+
+    def with_fields(self, **values: Any) -> Self:
+        """A copy in which some fields have other values."""
+        known = {field.name: getattr(self, field.name) for field in fields(SweepFields)}
+        return self.of_fields(**{**known, **values})

@@ -1,7 +1,7 @@
 """A sweep: what the user wants evaluated, and all that follows from it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,11 @@ from engine.core.plan import make_plan
 from engine.core.quota import Cost
 from engine.core.status import Plan
 from engine.documents.malformed import Malformed
+from engine.functions import KIND, FunctionService, as_job
+from engine.functions.cases import Cases
 from engine.kinds import HealthGate
 from engine.registry import Registry
+from engine.sweep.arguments import Values, write_function_sweep
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
 from engine.sweep.judging import judge_again
@@ -28,13 +31,64 @@ from engine.sweep.scalars import label
 GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many there are"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep(SweepFields):
-    """A valid sweep. Sweeps with equal `digest` have the same jobs in the same order.
+    """A valid sweep, over a service or a function. Sweeps with equal `digest` have the same jobs in the same order.
+
+    Called, it makes a sweep over a function; `load` and `parse` make those of sweep files.
 
     `groups_pending` is True while the groups of `groups: all` are unknown: `with_groups` sets them.
     `warnings` point out parts that are valid but may not be intended.
     """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        matrix: Mapping[str, Values] | None = None,
+        cases: Cases | None = None,
+        include: Iterable[Mapping[str, Any]] = (),
+        exclude: Iterable[Mapping[str, Any]] = (),
+        repeats: int = 1,
+        limits: Mapping[str, Any] | None = None,
+        retry: Mapping[str, Any] | None = None,
+        reuse: bool = True,
+        processes: int | None = None,
+    ) -> None:
+        """Make a sweep that calls a function once for each cell.
+
+        - `function` is decorated with `job`, or a function, which gets the decorator's defaults.
+        - `matrix` has a list of values for each parameter; every combination is a cell.
+        - `cases` are arguments that go together, crossed with the matrix: a list of mappings, a data frame, or
+          the path of a CSV, JSONL, JSON, YAML or Parquet file. A column `id` or `name` that is no parameter
+          labels them.
+        - `include`, `exclude`, `repeats`, `limits`, `retry` and `reuse` are those of a sweep file; what the
+          decorator says of limits is used where `limits` says nothing.
+        - `processes` replaces that of the decorator.
+
+        Raises SweepError with every mistake, such as a value that does not fit its parameter's type hint.
+        """
+        job = as_job(function)
+        written = write_function_sweep(
+            name,
+            job,
+            matrix=matrix,
+            cases=cases,
+            include=include,
+            exclude=exclude,
+            repeats=repeats,
+            limits=limits,
+            retry=retry,
+            reuse=reuse,
+            processes=processes,
+        )
+        registry = Registry(services={KIND: FunctionService(job)})
+        source = f"Sweep({name!r})"
+        parsed = parse_sweep(type(self), written, registry, folder=Path(), source=source)
+        known = {field.name: getattr(parsed, field.name) for field in fields(SweepFields)}
+        super().__init__(**known)
 
     @classmethod
     def load(cls, path: str | Path, registry: Registry | None = None) -> Self:
@@ -165,8 +219,7 @@ class Sweep(SweepFields):
             problems = [Problem("exclude", "leaves no cell")]
         if problems:
             raise SweepError(self.name, problems)
-        return replace(
-            self,
+        return self.with_fields(
             matrix=found.matrix,
             groups_pending=False,
             warnings=warnings_of(self.kind, found, self.limits),
@@ -211,7 +264,7 @@ class Sweep(SweepFields):
         matrix = assign_ranks(self.matrix, before, is_new=is_new)
         folds = {self.kind.folds_exactly(labels) for labels in matrix.samples()}
         rules = [self.fold, self.reuse, sorted(folds)]
-        return replace(self, matrix=matrix), layout_of(matrix, rules)
+        return self.with_fields(matrix=matrix), layout_of(matrix, rules)
 
     def plan(
         self, costs: Mapping[str, Cost] | None = None, earlier: Iterable[UsageTotal] = ()

@@ -32,7 +32,7 @@ def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
     sweep, problems = _read(make, document.value, registry, path.parent, [])
     if sweep is None or problems or not document.is_sound:
         raise SweepError(str(path), document.locate(str(path), problems))
-    return replace(sweep, warnings=tuple(document.locate(str(path), sweep.warnings)))
+    return sweep.with_fields(warnings=tuple(document.locate(str(path), sweep.warnings)))
 
 
 def parse_sweep(
@@ -119,7 +119,7 @@ class _Parser:
         if not axes.pending and found.matrix.is_empty():
             self._refuse("exclude", "leaves no cell")
         limits = file.limits.limits()
-        return make(
+        return make.of_fields(
             name=file.name,
             service=service,
             health=health,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from engine.core.axes import (
     Axis,
     AxisValue,
+    CaseAxis,
     DocumentAxis,
     IntegerAxis,
     NumberAxis,
@@ -264,7 +265,8 @@ def _read_included(
 ) -> tuple[AxisValue, ...]:
     located = []
     for where, item in items:
-        if not isinstance(axis, PromptAxis | DocumentAxis) or not isinstance(item, str):
+        is_named = isinstance(axis, PromptAxis | DocumentAxis | CaseAxis)
+        if not is_named or not isinstance(item, str):
             located += reader.item(axis, item, where)
         elif item in by_label:
             located.append((where, by_label[item]))

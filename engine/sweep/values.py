@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.core.axes import (
+    ArgumentAxis,
     Axis,
     AxisValue,
+    CaseAxis,
     DocumentAxis,
     GroupAxis,
     IntegerAxis,
@@ -27,6 +29,7 @@ from engine.documents.validation import (
     problems_of,
     unknown_key,
 )
+from engine.sweep.arguments import argument_value, case_value
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
 from engine.sweep.scalars import (
@@ -66,21 +69,28 @@ class ValueReader:
             located = [
                 found
                 for place, item in enumerate(written)
-                for found in self.item(axis, item, f"{path}[{place}]")
+                for found in self.item(axis, item, f"{path}[{place}]", number=place + 1)
             ]
         if len(located) > VALUES_MAX:
             self.refuse(path, f"has more than {VALUES_MAX:,} values")
             return ()
         return self.check_distinct(axis, located)
 
-    def item(self, axis: Axis, item: Any, path: str) -> list[Located]:
-        """Read the values of one item: several for a pattern of files, none if it is wrong."""
+    def item(self, axis: Axis, item: Any, path: str, number: int = 1) -> list[Located]:
+        """Read the values of one item: several for a pattern of files, none if it is wrong.
+
+        `number` is its number on the axis, from 1.
+        """
         try:
             match axis:
                 case PromptAxis():
                     return PromptReader(axis, self.folder, self.problems).read(item, path)
                 case DocumentAxis():
                     return self._documents(axis, item, path)
+                case ArgumentAxis():
+                    return [(path, argument_value(axis, item))]
+                case CaseAxis():
+                    return [(path, case_value(axis, item, number))]
                 case _:
                     return [(path, scalar_value(axis, item))]
         except Malformed as error:

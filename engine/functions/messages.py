@@ -1,0 +1,68 @@
+"""What passes between a run and the processes of its function: JSON, after its length in bytes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from engine import kinds
+from engine.kinds import Answer, JobError, Measurement, Permanent
+
+LENGTH_BYTES = 8
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Encode a message, with its length before it."""
+    body = json.dumps(message).encode()
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def length_of(head: bytes) -> int:
+    """The length of the message that follows these LENGTH_BYTES bytes."""
+    return int.from_bytes(head, "big")
+
+
+def dump_answer(answer: Answer) -> dict[str, Any]:
+    """Convert an answer to a JSON value."""
+    return {"raw": answer.raw.decode(), "measurement": asdict(answer.measurement)}
+
+
+def restore_answer(dump: Mapping[str, Any]) -> Answer:
+    """Restore an answer from what `dump_answer` returned."""
+    measured = dict(dump["measurement"])
+    scores = measured.pop("scores")
+    return Answer(
+        raw=dump["raw"].encode(),
+        measurement=Measurement(**measured, scores=None if scores is None else tuple(scores)),
+    )
+
+
+def dump_error(error: JobError) -> dict[str, Any]:
+    """Convert an error to a JSON value: what decides what becomes of the job, and its texts."""
+    unread = error.unread
+    return {
+        "class": type(error).__name__,
+        "message": error.message,
+        "detail": error.detail,
+        "status": error.status,
+        "trace": error.trace,
+        "service_answers": error.service_answers,
+        "retry_after_s": getattr(error, "retry_after_s", None),
+        "unread": None if unread is None else unread.decode("utf-8", "replace"),
+    }
+
+
+def restore_error(dump: Mapping[str, Any]) -> JobError:
+    """Restore an error from what `dump_error` returned; one of a class that is not the engine's is Permanent."""
+    found = getattr(kinds, dump["class"], None)
+    if not (isinstance(found, type) and issubclass(found, JobError)):
+        found = Permanent
+    error = found(dump["message"], detail=dump["detail"])
+    error.status = dump["status"]
+    error.trace = dump["trace"]
+    error.service_answers = dump["service_answers"]
+    if dump["retry_after_s"] is not None:
+        vars(error)["retry_after_s"] = dump["retry_after_s"]
+    if dump["unread"] is not None:
+        error.unread = dump["unread"].encode()
+    return error

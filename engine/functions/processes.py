@@ -1,0 +1,130 @@
+"""Calling a plain function in processes of its own."""
+
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from engine.functions.messages import (
+    LENGTH_BYTES,
+    encode,
+    length_of,
+    restore_answer,
+    restore_error,
+)
+from engine.functions.source import Reference
+from engine.kinds import Answer, Transient, UsageError
+
+_START = "import sys; sys.path[:] = {path!r}; from engine.functions.worker import main; main()"
+"""What a process executes: it imports the same modules as this one, whatever folder it is started in."""
+
+
+class Processes:
+    """Up to `count` processes that call one function; each is started when it is first needed."""
+
+    def __init__(self, reference: Reference, count: int) -> None:
+        self._reference = reference
+        self._limiter = anyio.CapacityLimiter(count)
+        self._idle: list[_Worker] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, reference: Reference, count: int) -> AsyncIterator[Self]:
+        """Start the first process, so that a function that cannot be loaded is an error now; end all afterwards.
+
+        Raises UsageError if the function cannot be loaded in another process.
+        """
+        made = cls(reference, count)
+        made._idle.append(await _Worker.start(reference))
+        try:
+            yield made
+        finally:
+            with anyio.CancelScope(shield=True):
+                for worker in made._idle:
+                    await worker.end()
+
+    async def call(self, arguments: Mapping[str, Any]) -> Answer:
+        """Call the function with checked JSON values in a process that is free.
+
+        Raises what the function raised as a JobError, and Transient if the process died. A call that is
+        cancelled ends with its process.
+        """
+        async with self._limiter:
+            worker = self._idle.pop() if self._idle else await _Worker.start(self._reference)
+            try:
+                message = await worker.ask({"arguments": dict(arguments)})
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await worker.kill()
+                raise
+            self._idle.append(worker)
+        if "error" in message:
+            raise restore_error(message["error"])
+        return restore_answer(message["answer"])
+
+
+class _Worker:
+    """One process, which answers each message with one."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
+        self._process = process
+        self._requests = process.stdin
+        self._answers = BufferedByteReceiveStream(process.stdout)
+
+    @classmethod
+    async def start(cls, reference: Reference) -> Self:
+        """Start a process and let it load the function; raises UsageError if it cannot."""
+        command = [sys.executable, "-P", "-c", _START.format(path=sys.path)]
+        made = cls(await anyio.open_process(command, stderr=None))
+        try:
+            found = await made.ask({"home": reference.home, "qualname": reference.qualname})
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await made.kill()
+            raise
+        if "unusable" in found:
+            await made.end()
+            raise UsageError(f"in another process: {found['unusable']}")
+        return made
+
+    async def ask(self, message: Mapping[str, Any]) -> Any:
+        """Send a message and return the answer; raises Transient if the process ends instead."""
+        try:
+            await self._requests.send(encode(message))
+            head = await self._answers.receive_exactly(LENGTH_BYTES)
+            return json.loads(await self._answers.receive_exactly(length_of(head)))
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead):
+            raise Transient(f"its process {_describe_end(await self._process.wait())}") from None
+
+    async def end(self) -> None:
+        """Let the process end: it does as soon as its pipe is closed."""
+        with suppress(anyio.BrokenResourceError):
+            await self._requests.aclose()
+        with anyio.move_on_after(2):
+            await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.aclose()
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", perhaps for lack of memory" if name == "SIGKILL" else ""
+    return f"was ended by {name}{hint}"
