@@ -73,6 +73,8 @@ class EventKind(StrEnum):
     """A change of what decides the answers was accepted."""
     REJUDGED = "rejudged"
     """The run judges replies that another run has kept."""
+    OLDER_CODE = "older_code"
+    """Answers were made by code that has changed since, under the same version."""
     RENAMED = "renamed"
     """The run was given another name."""
     QUOTA = "quota"

@@ -366,10 +366,14 @@ class Engine:
         try:
             return Sweep.restore(dump, self.registry)
         except UsageError as error:
-            raise UsageError(
-                f"the run {row.name!r} can be read here, but not executed: {error}; it was submitted with"
-                f" {dump['facts']['declared_by']}: install the package that has it, in the same version"
-            ) from None
+            lacking = f"the run {row.name!r} can be read here, but not executed: {error}"
+            if dump["service"]["kind"] not in self.registry.services:
+                declared_by = dump["facts"]["declared_by"]
+                lacking += (
+                    f"; it was submitted with {declared_by}: install the package that has it, in the same"
+                    " version"
+                )
+            raise UsageError(lacking) from None
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
         return self._make_run(row, SweepFacts.of(sweep), lambda: sweep)

@@ -11,7 +11,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import Interrupted, StoreError, is_of_store
-from engine.core.runs import StopReason
+from engine.core.runs import EventKind, StopReason
 from engine.scheduler import Stop
 from engine.session.context import Counts
 from engine.session.control import activate, conclude
@@ -103,6 +103,8 @@ class Executor:
         async with open_clients(sweep, self._clock) as clients:
             identity = Identity(sweep)
             await self._store.runs.record_facts(self._row.name, identity.facts)
+            if self._row.is_expanded:
+                await self._warn_of_older_code(sweep, identity)
             accounts = await self._store.limits.accounts()
             account = accounts.name(sweep.service.address, sweep.service.key)
             await activate(self._store, self._row, account, describe_account(sweep.service))
@@ -125,12 +127,30 @@ class Executor:
                 account=account,
             )
             stop = await self._work(execution)
+            if not self._row.is_expanded and stop is None:
+                await self._warn_of_older_code(sweep, identity)
         try:
             await conclude(self._store, self._row, stop)
         except StoreError:
             if stop is None or self._store.trouble is None:
                 raise
         return stop
+
+    async def _warn_of_older_code(self, sweep: Sweep, identity: Identity) -> None:
+        """Log a warning, also in the run's events, if it has answers of code that has changed since."""
+        if identity.current is None:
+            return
+        counts = await self._store.reader.count_answers_by_identity(self._row.id)
+        counts.pop(identity.current, None)
+        if not counts:
+            return
+        older = ", ".join(f"{count:,} with identity {one}" for one, count in counts.items())
+        message = (
+            f"{sweep.evaluation} has changed since some of its answers were made, and they stay:"
+            f" {older}, now {identity.current}; give it a new version to ask them again"
+        )
+        logger.warning("%s: %s", self._row.name, message)
+        await self._store.runs.add_event(self._row.id, EventKind.OLDER_CODE, message)
 
     async def _work(self, execution: Execution) -> Stop | None:
         self._execution, self.counts = execution, execution.counts

@@ -35,6 +35,14 @@ class Identity:
             )
         )
 
+    @property
+    def current(self) -> str | None:
+        """The digest that all answers of the current code have; None if each code needs consent.
+
+        Facts that may change without it do not depend on labels.
+        """
+        return None if all(fact.binding for fact in self.facts) else fingerprint(self.facts)
+
     def _facts(self, labels: Mapping[str, tuple[Any, ...]]) -> tuple[Fact, ...]:
         return self._service, *self._kind.provenance(labels)
 

@@ -313,6 +313,12 @@ class StoreReader:
             lambda connection: results.lanes_in_trouble(connection, run_id)
         )
 
+    async def count_answers_by_identity(self, run_id: int) -> dict[str, int]:
+        """The number of answers to jobs that the run's sweep asks for, by `Row.identity`."""
+        return await self._database.ask(
+            lambda connection: results.count_answers_by_identity(connection, run_id)
+        )
+
     async def find_accepted_changes(self, run_id: int) -> tuple[str, ...]:
         """The changes of what determines a run's answers that the user accepted, in words, the oldest first."""
         return await self._database.ask(

@@ -273,6 +273,17 @@ def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...
     return tuple(connection.execute(query.order_by(event.c.id)).scalars())
 
 
+def count_answers_by_identity(connection: Connection, run_id: int) -> dict[str, int]:
+    """The number of answers to jobs that the run's sweep asks for, by what decided them, as `Row.identity` has it."""
+    query = (
+        select(result.c.provenance, func.count())
+        .select_from(result.join(job, job.c.id == result.c.job_id))
+        .where(result.c.run_id == run_id, job.c.cell_count > 0, result.c.provenance.is_not(None))
+        .group_by(result.c.provenance)
+    )
+    return {identity: count for identity, count in connection.execute(query)}
+
+
 def count_past_cells(connection: Connection, run_id: int) -> int:
     """The number of cells of a run that only earlier versions of its sweep asked for, answered or not."""
     is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
