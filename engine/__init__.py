@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 from engine.shadowing import install_finder
 
 if TYPE_CHECKING:
+    from engine.blocking import BlockingRun, open_run
     from engine.core.errors import (
         IdentityChanged,
         Interrupted,
+        JobError,
         NightsweepError,
+        Permanent,
         Place,
         Problem,
+        QuotaExceeded,
+        RateLimited,
         StoreError,
         StoreLost,
         SweepError,
+        Transient,
         UsageError,
     )
     from engine.core.findings import FailedTest, Finding, Message
@@ -30,10 +36,12 @@ if TYPE_CHECKING:
         JobResult,
         UnreadReply,
     )
+    from engine.core.model import Measurement
     from engine.core.provenance import Difference
     from engine.core.rows import Row, Source
     from engine.core.runs import Event, RunState, StopReason
     from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, Status
+    from engine.functions import BlockingContext, FunctionJob, JobContext, job
     from engine.registry import Registry
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
@@ -42,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "Backup",
+    "BlockingContext",
+    "BlockingRun",
     "Deleted",
     "Difference",
     "Engine",
@@ -49,18 +59,25 @@ __all__ = [
     "EventFilter",
     "FailedTest",
     "Finding",
+    "FunctionJob",
     "IdentityChanged",
     "Interrupted",
+    "JobContext",
     "JobDetails",
+    "JobError",
     "JobFilter",
     "JobInfo",
     "JobResult",
+    "Measurement",
     "Message",
     "NightsweepError",
+    "Permanent",
     "Place",
     "Plan",
     "Problem",
     "Pruned",
+    "QuotaExceeded",
+    "RateLimited",
     "Registry",
     "Row",
     "Run",
@@ -74,10 +91,13 @@ __all__ = [
     "StoreLost",
     "Sweep",
     "SweepError",
+    "Transient",
     "UnreadReply",
     "UsageError",
     "check",
+    "job",
     "open_engine",
+    "open_run",
 ]
 
 # Imported when first asked for: `nightsweep --help` needs none of them.
@@ -86,12 +106,17 @@ _HOMES = {
         (
             "IdentityChanged",
             "Interrupted",
+            "JobError",
             "NightsweepError",
+            "Permanent",
             "Place",
             "Problem",
+            "QuotaExceeded",
+            "RateLimited",
             "StoreError",
             "StoreLost",
             "SweepError",
+            "Transient",
             "UsageError",
         ),
         "engine.core.errors",
@@ -112,7 +137,10 @@ _HOMES = {
         ),
         "engine.core.inspection",
     ),
+    **dict.fromkeys(("BlockingRun", "open_run"), "engine.blocking"),
     "Difference": "engine.core.provenance",
+    **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
+    "Measurement": "engine.core.model",
     **dict.fromkeys(("FailedTest", "Finding", "Message"), "engine.core.findings"),
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from engine.core.error_kinds import ErrorKind
 from engine.core.lanes import LaneState
 from engine.core.money import CostEstimate, Spending
+from engine.core.pages import facts_html, lines_of
 from engine.core.rows import Coverage
 from engine.core.runs import RunState, StopReason, WaitReason
 
@@ -183,6 +184,25 @@ class Status:
             to_come=self.cells - self.cells_done - self.cells_failed,
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a bar, counts, and what went wrong or holds it."""
+        done = self.cells_done + self.cells_failed
+        left = "" if self.seconds_left is None else f"{self.seconds_left / 60:,.1f} minutes"
+        return facts_html(
+            f"{self.run}: {self.reason or self.state}",
+            {
+                "cells": f"{self.cells_done:,} of {self.cells:,} answered",
+                "failed": f"{self.cells_failed:,}" if self.cells_failed else "",
+                "tests": f"{self.tests_passed:,} passed, {self.tests_failed:,} failed"
+                if self.tests_passed or self.tests_failed
+                else "",
+                "time left": left if self.state is RunState.ACTIVE else "",
+                "errors": lines_of(f"{one.jobs:,} x {one.message}" for one in self.errors),
+                "message": "\n".join(filter(None, (self.trouble, self.message))),
+            },
+            share=done / self.cells if self.cells else 0.0,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
@@ -298,3 +318,18 @@ class Plan:
     """The most that one job may cost, which is reserved for each in flight; None if unknown."""
     stored: StoredCells | None = None
     """What the store has of it, and what is left; None without a store, or if that cannot be known."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what would be sent, and how long it takes at least."""
+        time = "" if self.hours is None else f"at least {self.hours:,.2f} hours"
+        return facts_html(
+            f"{self.sweep}: the plan",
+            {
+                "cells": f"{self.cells:,}",
+                "jobs": f"{self.jobs:,}",
+                "requests": f"{self.requests:,}",
+                "time": " by ".join(filter(None, (time, self.binding))),
+                "lanes": lines_of(f"{jobs:,} x {lane}" for lane, jobs in self.lanes.items()),
+                "not known": lines_of(self.unknown),
+            },
+        )

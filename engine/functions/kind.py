@@ -54,6 +54,10 @@ class FunctionJobKind(JobKind):
         """The value of the parameter that names the lane; the function's name without one."""
         return str(labels.get(self._job.options.lane or "", self._job.name))
 
+    def expected_tests(self, labels: Mapping[str, Any]) -> int:
+        """None: functions have no quota of tests."""
+        return 0
+
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
         """The digest of its source, by which answers of older code are told; a change needs no consent."""
         name = f"source of {self._job.name}"

@@ -62,6 +62,17 @@ class Reference:
         return f"{module}.{self.qualname}"
 
 
+def python_reference(text: str) -> Reference | None:
+    """The reference in `FILE.py:NAME`; None for the path of another file. Raises UsageError for a bare `FILE.py`."""
+    if text.endswith(".py"):
+        raise UsageError(f"{text} is a Python file: name the sweep in it, such as {text}:sweep")
+    home, colon, _ = text.rpartition(":")
+    if not colon or not home.endswith(".py"):
+        return None
+    found = Reference.parse(text)
+    return Reference(str(Path(found.home).absolute()), found.qualname)
+
+
 def refer_to(defined: Callable[..., Any]) -> Reference:
     """Return the reference of a function."""
     qualname = getattr(defined, "__qualname__", type(defined).__qualname__)
@@ -97,11 +108,11 @@ def digest_source(defined: Callable[..., Any]) -> str:
     return sha256(ast.dump(tree).encode()).hexdigest()[:_DIGITS]
 
 
-def load(reference: Reference, what: str) -> Any:
+def load(reference: Reference, what: str, wanted: type = object) -> Any:
     """Load what a reference names; a file is executed, unless it is imported already.
 
-    `what` begins the message, such as "the function of the run tox". Raises UsageError if it is gone, cannot
-    be executed, or exists only inside a function or another process.
+    `what` begins the message, such as "the function"; it is to be a `wanted`. Raises UsageError if it is
+    gone, is something else, cannot be executed, or exists only inside a function or another process.
     """
     if _LOCAL in reference.qualname:
         raise UsageError(
@@ -115,10 +126,13 @@ def load(reference: Reference, what: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            near = suggestion(part, [name for name in vars(found) if not name.startswith("_")])
+            known = [name for name, value in vars(found).items() if isinstance(value, wanted)]
+            near = suggestion(part, [name for name in known if not name.startswith("_")])
             raise UsageError(
                 f"{what} is {reference}, but {reference.home} has no {part}{near}"
             ) from None
+    if not isinstance(found, wanted):
+        raise UsageError(f"{reference} is a {type(found).__name__}, not a {wanted.__name__}")
     return found
 
 

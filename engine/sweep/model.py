@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
@@ -18,6 +18,8 @@ from engine.core.status import Plan
 from engine.documents.malformed import Malformed
 from engine.functions import KIND, FunctionService, as_job
 from engine.functions.cases import Cases
+from engine.functions.source import load as load_object
+from engine.functions.source import python_reference
 from engine.kinds import HealthGate
 from engine.registry import Registry
 from engine.sweep.arguments import Values, write_function_sweep
@@ -27,6 +29,9 @@ from engine.sweep.judging import judge_again
 from engine.sweep.parsing import load_sweep, parse_sweep
 from engine.sweep.rules import Resolved, resolve, warnings_of
 from engine.sweep.scalars import label
+
+if TYPE_CHECKING:
+    from engine.blocking import BlockingRun
 
 GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many there are"
 
@@ -90,13 +95,44 @@ class Sweep(SweepFields):
         known = {field.name: getattr(parsed, field.name) for field in fields(SweepFields)}
         super().__init__(**known)
 
+    def run(
+        self,
+        store: str | Path = "nightsweep.db",
+        *,
+        accept: bool = False,
+        fresh: bool = False,
+        progress: bool = True,
+    ) -> "BlockingRun":
+        """Run the sweep to its end in a store, and return the run; what the store already has is not asked again.
+
+        Blocks, also within a running event loop, and shows its `progress`. Ctrl-C, or an interrupted cell of a
+        notebook, gives back what is in flight and raises Interrupted, which says how to go on. The run's status
+        says why cells are left, if any are. `accept` and `fresh` are those of `Engine.submit`. Raises
+        UsageError, StoreError and IdentityChanged as `Engine.submit` and `Run.execute` do.
+        """
+        from engine.blocking import run_sweep
+
+        return run_sweep(self, store, accept=accept, fresh=fresh, progress=progress)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the plan."""
+        return self.plan()._repr_html_()
+
+    def __repr__(self) -> str:
+        return f"<sweep {self.name}: {self.matrix.size:,} cells of {self.evaluation}>"
+
     @classmethod
     def load(cls, path: str | Path, registry: Registry | None = None) -> Self:
         """Load a sweep from a YAML, TOML or JSON file; paths in it start at the file's folder.
 
-        Without a `registry`, all installed services are known. Raises SweepError with every mistake
+        `FILE.py:NAME` names a Sweep in a Python file, which is executed up to where it would run one. Without a `registry`, all installed services are known. Raises SweepError with every mistake
         and its line and column.
         """
+        if (reference := python_reference(str(path))) is not None:
+            if not Path(reference.home).exists():
+                raise UsageError(f"{path}: there is no such file")
+            found: Self = load_object(reference, "the sweep", cls)
+            return found
         return load_sweep(cls, Path(path), registry or Registry.installed())
 
     @classmethod

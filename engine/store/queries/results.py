@@ -281,7 +281,7 @@ def count_answers_by_identity(connection: Connection, run_id: int) -> dict[str, 
         .where(result.c.run_id == run_id, job.c.cell_count > 0, result.c.provenance.is_not(None))
         .group_by(result.c.provenance)
     )
-    return {identity: count for identity, count in connection.execute(query)}
+    return {str(identity): int(count) for identity, count in connection.execute(query)}
 
 
 def count_past_cells(connection: Connection, run_id: int) -> int:

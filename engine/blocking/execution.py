@@ -1,0 +1,140 @@
+"""Executing a run in a thread of its own while the caller waits, with progress and Ctrl-C."""
+
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from engine.blocking.display import NotebookDisplay, open_display
+from engine.cli import output
+from engine.cli.progress import Display, follow
+from engine.core.errors import Interrupted
+from engine.core.runs import StopReason
+from engine.core.status import Status
+from engine.core.stores import store_path
+from engine.functions.source import stop_if_loading
+from engine.machine import raise_file_limit
+from engine.registry import Registry
+from engine.report.words import summary_lines
+from engine.session import Engine, Run, open_engine, try_opening
+from engine.sweep import Sweep
+
+FindRun: TypeAlias = Callable[[Engine], Awaitable[Run]]
+"""Returns the run to execute, in a store that is open."""
+
+_DRAW_EVERY_S = 0.25
+_SWITCH_S = 0.001
+"""The interpreter's switch interval meanwhile: with the usual 5 ms, each commit waits for the event loop."""
+
+
+def execute_sweep(
+    sweep: Sweep, store: str | Path, *, accept: bool, fresh: bool, progress: bool
+) -> Status:
+    """Submit a sweep and work on it until it is done or stops; see `Sweep.run`."""
+    stop_if_loading()
+
+    async def submit(engine: Engine) -> Run:
+        await try_opening(sweep, engine.clock)
+        return await engine.submit(sweep, accept=accept, fresh=fresh)
+
+    output.say(*(f"warning: {warning}" for warning in sweep.warnings))
+    return _execute(submit, store, sweep.registry, progress=progress)
+
+
+def execute_run(
+    name: str, store: str | Path, registry: Registry | None, *, progress: bool
+) -> Status:
+    """Work on a run that the store has until it is done or stops; see `BlockingRun.resume`."""
+    stop_if_loading()
+    return _execute(lambda engine: engine.run(name), store, registry, progress=progress)
+
+
+def _execute(
+    find: FindRun, store: str | Path, registry: Registry | None, *, progress: bool
+) -> Status:
+    raise_file_limit()
+    with open_display(progress=progress) as display:
+        execution = _Execution(find, store, registry, display)
+        with _switching_often(), start_blocking_portal() as portal:
+            status = execution.wait(portal)
+        display.show(status)
+    if progress and not isinstance(display, NotebookDisplay):
+        output.say(*output.fit(summary_lines(status), sys.stderr))
+    if status.reason is StopReason.INTERRUPTED:
+        message = _how_to_go_on(status.run, store)
+        output.say(message)
+        raise Interrupted(message)
+    return status
+
+
+class _Execution:
+    """One execution, in the event loop of another thread."""
+
+    def __init__(
+        self, find: FindRun, store: str | Path, registry: Registry | None, display: Display
+    ) -> None:
+        self._find = find
+        self._store = store
+        self._registry = registry
+        self._display = display
+        self._run: Run | None = None
+        self._is_stopping = False
+        self._scope: anyio.CancelScope | None = None
+
+    def wait(self, portal: BlockingPortal) -> Status:
+        """Execute the run there and wait for its end; the first Ctrl-C stops it in order, the second at once."""
+        done: Future[Status] = portal.start_task_soon(self._work)
+        while not done.done():
+            try:
+                wait([done], _DRAW_EVERY_S)
+                if isinstance(self._display, NotebookDisplay):
+                    self._display.draw()
+            except KeyboardInterrupt:
+                portal.call(self._stop)
+        return done.result()
+
+    async def _work(self) -> Status:
+        status: Status | None = None
+        async with open_engine(self._store, registry=self._registry) as engine:
+            self._run = run = await self._find(engine)
+            if self._is_stopping:
+                run.stop()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(follow, run, self._display), name="progress")
+                with anyio.CancelScope() as self._scope:
+                    status = await run.execute()
+                tasks.cancel_scope.cancel()
+            return status or await run.status()
+
+    def _stop(self) -> None:
+        if self._is_stopping and self._scope is not None:
+            self._display.say("stopping at once; nothing that was answered is lost")
+            self._scope.cancel()
+            return
+        self._is_stopping = True
+        self._display.say("stopping after the calls in flight; interrupt again to stop now")
+        if self._run is not None:
+            self._run.stop()
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _how_to_go_on(name: str, store: str | Path) -> str:
+    named = ["--", name] if name.startswith("-") else [name]
+    command = shlex.join(["nightsweep", "resume", "--store", store_path(str(store)), *named])
+    return f"{name} was interrupted, and its answers are kept: run it again, or use {command}"

@@ -1,0 +1,163 @@
+"""A run in a store, read and steered by calls that block."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from anyio.from_thread import start_blocking_portal
+
+from engine.blocking.execution import execute_run, execute_sweep
+from engine.core.findings import Finding
+from engine.core.inspection import JobDetails, JobFilter, JobInfo
+from engine.core.rows import Row
+from engine.core.runs import Event
+from engine.core.status import Status
+from engine.core.stores import store_path
+from engine.core.values import ValueType
+from engine.registry import Registry
+from engine.report.words import cells_line
+from engine.session import Run, open_engine
+from engine.sweep import Sweep
+
+T = TypeVar("T")
+
+_BATCH = 500
+"""The rows that are read at a time."""
+
+
+class BlockingRun:
+    """A run in a store, with the calls of `Run`, which block; `Sweep.run` and `open_run` return it.
+
+    They also work where an event loop is running, as in a notebook: each opens the store in a thread of its
+    own, and closes it. `name` is the run's, `store` the path of its file.
+    """
+
+    def __init__(
+        self, name: str, store: str | Path, registry: Registry | None, status: Status
+    ) -> None:
+        self.name = name
+        self.store = store_path(str(store))
+        self._registry = registry
+        self._status = status
+
+    def __repr__(self) -> str:
+        return (
+            f"<run {self.name} in {self.store}: {self._status.state}, {cells_line(self._status)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self._status._repr_html_()
+
+    def status(self) -> Status:
+        """Count the run's jobs, cells and tests, as they are now."""
+        self._status = self._read(lambda run: run.status())
+        return self._status
+
+    def rows(self, *, past: bool = False) -> Iterator[Row]:
+        """Yield one row for each cell; see `Run.rows`."""
+        return self._iterate(lambda run: run.rows(past=past))
+
+    def findings(self, *, past: bool = False) -> Iterator[Finding]:
+        """Yield each failed test; see `Run.findings`."""
+        return self._iterate(lambda run: run.findings(past=past))
+
+    def value_columns(self) -> Mapping[str, ValueType]:
+        """The names and types of all `Row.values`; see `Run.value_columns`."""
+        return self._read(lambda run: run.value_columns())
+
+    def events(self, *, limit: int = 100) -> list[Event]:
+        """The latest events, the oldest of them first; see `Run.events`."""
+        return self._read(lambda run: run.events(limit=limit))
+
+    def jobs(self, wanted: JobFilter | None = None) -> Iterator[JobInfo]:
+        """Yield the jobs that a filter selects; see `Run.jobs`."""
+        return self._iterate(lambda run: run.jobs(wanted))
+
+    def job(self, name: int | str) -> JobDetails:
+        """Everything that is known of one job; see `Run.job`."""
+        return self._read(lambda run: run.job(name))
+
+    def retry(
+        self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
+    ) -> int:
+        """Put jobs back into the queue and return their number; see `Run.retry`. `resume` sends them."""
+        return self._call(
+            lambda run: run.retry(failed=failed, cancelled=cancelled, unanswered=unanswered),
+            read_only=False,
+        )
+
+    def resume(self, *, progress: bool = True) -> Status:
+        """Work on what has no answer yet, as `Sweep.run` does, and return the status at the end."""
+        self._status = execute_run(self.name, self.store, self._registry, progress=progress)
+        return self._status
+
+    def _read(self, ask: Callable[[Run], Awaitable[T]]) -> T:
+        return self._call(ask, read_only=True)
+
+    def _call(self, ask: Callable[[Run], Awaitable[T]], *, read_only: bool) -> T:
+        async def work() -> T:
+            async with open_engine(
+                self.store, registry=self._registry, read_only=read_only
+            ) as engine:
+                return await ask(await engine.run(self.name))
+
+        with start_blocking_portal() as portal:
+            return portal.call(work)
+
+    def _iterate(self, begin: Callable[[Run], AsyncIterator[T]]) -> Iterator[T]:
+        """Yield what an asynchronous iterator of the run yields, some at a time."""
+        opening = open_engine(self.store, registry=self._registry, read_only=True)
+        with start_blocking_portal() as portal:
+            engine = portal.wrap_async_context_manager(opening)
+            found = begin(portal.call(engine.__enter__().run, self.name))
+            try:
+                while batch := portal.call(_take, found):
+                    yield from batch
+            finally:
+                # Also where the caller has had enough, which is no error of the store.
+                if isinstance(found, AsyncGenerator):
+                    portal.call(found.aclose)
+                engine.__exit__(None, None, None)
+
+
+async def _take(found: AsyncIterator[T]) -> list[T]:
+    batch: list[T] = []
+    async for one in found:
+        batch.append(one)
+        if len(batch) == _BATCH:
+            break
+    return batch
+
+
+def run_sweep(
+    sweep: Sweep,
+    store: str | Path,
+    *,
+    accept: bool,
+    fresh: bool,
+    progress: bool,
+) -> BlockingRun:
+    """Run a sweep to its end, or until it stops; see `Sweep.run`."""
+    status = execute_sweep(sweep, store, accept=accept, fresh=fresh, progress=progress)
+    return BlockingRun(sweep.name, store, sweep.registry, status)
+
+
+def open_run(
+    name: str | None = None,
+    store: str | Path = "nightsweep.db",
+    *,
+    registry: Registry | None = None,
+) -> BlockingRun:
+    """Find a run in a store by its name; without one, the run that was used last. Nothing is executed.
+
+    Raises UsageError if there is no such run, and StoreError if the store cannot be read.
+    """
+
+    async def look_up() -> tuple[str, Status]:
+        async with open_engine(store, registry=registry, read_only=True) as engine:
+            found = await engine.run(name)
+            return found.name, await found.status()
+
+    with start_blocking_portal() as portal:
+        found, status = portal.call(look_up)
+    return BlockingRun(found, store, registry, status)
