@@ -45,7 +45,7 @@ def test_what_is_not_known_is_left_out(value: float | None) -> None:
         ({"rate": None}, "'rate' has the name"),
         ({"parts": [1]}, "'parts' is a list: give an int, float, str, bool or None"),
         ({"huge": 2**63}, "'huge' is an integer of more than 64 bits"),
-        ({"text": "x" * MAX_BYTES}, r"take 16,\d+ bytes as JSON, more than 16,384"),
+        ({"text": "x" * MAX_BYTES}, r"take 262,\d+ bytes as JSON, more than 262,144"),
     ],
 )
 def test_a_value_that_no_column_can_hold_is_refused_by_name(
