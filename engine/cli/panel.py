@@ -16,6 +16,7 @@ from engine.core.status import Status
 from engine.core.terminal import plain
 from engine.report import waiting, words
 from engine.report.money import spent_lines
+from engine.report.times import duration
 
 _LONGEST = 300
 """Characters of a service's message that the panel shows; `status` shows it in full."""
@@ -102,10 +103,19 @@ def _bar(status: Status) -> RenderableType:
     line.add_column(no_wrap=True)
     done = status.cells_done + status.cells_failed
     more = "+" if status.expanding else ""
-    share = done / status.cells if status.cells else 0.0
+    share = _share_done(status)
+    session = status.session
+    since = "" if session is None else f" · {duration(status.at - session.began_at)}"
     line.add_row(
         Text(plain(status.run), style="bold"),
-        ProgressBar(total=max(status.cells, 1), completed=done),
-        Text(f"{done:,}/{status.cells:,}{more} cells {share:.0%}"),
+        ProgressBar(total=1.0, completed=share),
+        Text(f"{done:,}/{status.cells:,}{more} cells {share:.0%}{since}"),
     )
     return line
+
+
+def _share_done(status: Status) -> float:
+    """The share of the run that is done, in questions if their number is known, else in cells."""
+    if status.questions and status.questions_left is not None:
+        return 1.0 - status.questions_left / status.questions
+    return (status.cells_done + status.cells_failed) / status.cells if status.cells else 0.0

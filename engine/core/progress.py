@@ -18,9 +18,36 @@ class JobProgress:
     """Replies from before this process began, in the attempt that found the most."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptProgress:
+    """How far an attempt is: `answered` of its job's `total` questions."""
+
+    job_id: int
+    fence: int
+    answered: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionsInFlight:
+    """The questions of jobs in flight: `answered` of `total`, as far as these jobs say how many they ask."""
+
+    answered: int = 0
+    total: int = 0
+    more_than_expected: int = 0
+    """How many more questions these jobs ask than were planned; negative for fewer."""
+
+    def __add__(self, other: "QuestionsInFlight") -> "QuestionsInFlight":
+        return QuestionsInFlight(
+            answered=self.answered + other.answered,
+            total=self.total + other.total,
+            more_than_expected=self.more_than_expected + other.more_than_expected,
+        )
+
+
 @dataclass(slots=True)
 class Progress:
-    """What the jobs of a run have reported in this process; it is not stored.
+    """What the jobs of a run have reported in this process.
 
     A retried job begins with the replies that were kept, so its earlier reports remain valid.
     """
@@ -72,15 +99,15 @@ class Progress:
         return self._kept_by_ended + sum(job.kept for job in self.jobs.values())
 
     @property
-    def answered(self) -> int:
-        """The answered questions of jobs in flight."""
-        return sum(job.answered for job in self.jobs.values())
-
-    @property
-    def more_than_expected(self) -> int:
-        """How many more questions these jobs ask than were planned; negative for fewer."""
-        return sum(
-            job.total - job.expected for job in self.jobs.values() if job.expected is not None
+    def in_flight(self) -> QuestionsInFlight:
+        """The questions of jobs in flight here, and of those that will be tried again."""
+        jobs = self.jobs.values()
+        return QuestionsInFlight(
+            answered=sum(job.answered for job in jobs),
+            total=sum(job.total for job in jobs),
+            more_than_expected=sum(
+                job.total - job.expected for job in jobs if job.expected is not None
+            ),
         )
 
     def speed(self, now: float) -> tuple[int, float]:
@@ -114,15 +141,15 @@ class Questions:
 
 
 def questions_of(
-    *, answered: int, unanswered: int, to_come: int | None, progress: Progress
+    *, answered: int, unanswered: int, to_come: int | None, in_flight: QuestionsInFlight
 ) -> Questions:
     """Add up the questions of answered jobs, of jobs in flight, and of jobs to come.
 
     `answered` and `unanswered` are those of the jobs with an answer; `to_come` are expected of all
     others that will be sent, None if unknown.
     """
-    so_far = answered + progress.answered
+    so_far = answered + in_flight.answered
     if to_come is None:
         return Questions(answered=so_far, total=None, left=None)
-    left = max(0, to_come + progress.more_than_expected - progress.answered)
+    left = max(0, to_come + in_flight.more_than_expected - in_flight.answered)
     return Questions(answered=so_far, total=so_far + unanswered + left, left=left)

@@ -145,10 +145,16 @@ class Status:
     tests_unanswered: Mapping[str, int] = field(default_factory=dict)
     """Questions without an answer in answered jobs, by reason, counted like the tests."""
     questions_answered: int | None = None
-    """Questions of the run with an answer, including those of jobs in flight; None while another
-    process works on the run, because only that process knows the latter."""
+    """Questions of the run with an answer, including those of jobs in flight; what jobs in other
+    processes have answered is a second old."""
     questions: int | None = None
     """Questions of all jobs, answered or to come; None if a job does not say how many it asks."""
+    questions_left: int | None = None
+    """Questions still to be answered; None if a job does not say how many it asks."""
+    questions_answered_in_flight: int = 0
+    """Those of `questions_answered` whose job is in flight or will be tried again."""
+    questions_in_flight: int = 0
+    """Questions of these jobs, as far as they say how many they ask."""
     spending: tuple[Spending, ...] = ()
     """Tokens and costs of the run's calls, by role and model; replies of other runs cost nothing."""
     threshold: float | None = None

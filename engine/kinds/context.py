@@ -75,11 +75,11 @@ class JobContext(Protocol):
         """
         ...
 
-    def progress(self, answered: int, total: int) -> None:
-        """Report that `answered` of the job's `total` questions, as far as known, have a reply.
+    def progress(self, done: int, total: int) -> None:
+        """Report that `done` of the job's `total` questions, as far as known, have a reply.
 
-        The progress display and its estimate of the time left use it; it is not stored. A stored reply
-        counts like any other.
+        The progress display, its estimate of the time left, and `status` in any process use it. A stored
+        reply counts like any other.
         """
         ...
 

@@ -96,10 +96,16 @@ def requests_line(status: Status) -> str:
 
 
 def questions_line(status: Status) -> str:
-    """Answered questions of all questions in the run's jobs; empty if either number is unknown."""
-    if not status.questions or status.questions_answered is None:
-        return ""
-    return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
+    """Answered questions of all questions in the run's jobs.
+
+    If that number is unknown, those of the jobs in flight, as far as they say how many they ask; else empty.
+    """
+    if status.questions and status.questions_answered is not None:
+        return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
+    if status.questions_in_flight:
+        answered, total = status.questions_answered_in_flight, status.questions_in_flight
+        return f"questions in flight: {answered:,} of {total:,} answered"
+    return ""
 
 
 def tests_line(status: Status) -> str:

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.model import Sends
-from engine.core.progress import Progress
+from engine.core.progress import AttemptProgress, Progress
 from engine.core.runs import EventKind, StopReason
 from engine.in_flight import ByteBudget
 from engine.limits import next_month
@@ -31,7 +31,7 @@ from engine.scheduler.giving_up import find_stop, is_hopeless
 from engine.scheduler.health import HealthChecker
 from engine.scheduler.lane import Lane
 from engine.scheduler.lanes import Lanes
-from engine.scheduler.publisher import LanePublisher
+from engine.scheduler.publisher import LanePublisher, ProgressPublisher
 from engine.scheduler.quota import QuotaTracker
 from engine.scheduler.refusals import RefusalChecker
 from engine.scheduler.settling import Settler
@@ -63,6 +63,7 @@ class Scheduler:
         self._steering = Steering(store, clock, assignment)
         self._note = EventLog(store, assignment, self._steering).note
         self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
+        self._progress_publisher = ProgressPublisher(store, clock)
         self._turns = Turns(store, clock, assignment.run_id)
         self._buckets = LaneBuckets(clock, assignment, self.lanes)
         asking = self._count_questions(assignment)
@@ -134,15 +135,19 @@ class Scheduler:
         """Note that a call within a job of a lane was answered: its service is there."""
         self.lanes.lane(lane).note_reply(self._clock.now())
 
-    def report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
-        """Record how many of a job's `total` questions are answered.
+    def report_progress(self, progress: AttemptProgress, asked_now: int) -> None:
+        """Record how many of a job's questions are answered, also for other processes.
 
-        `asked_now` were answered since the last report by new replies, not by kept ones. It is held in
-        memory only, for the status of this process.
+        `asked_now` were answered since the last report by new replies, not by kept ones.
         """
         self.progress.report(
-            job_id, answered=answered, total=total, asked_now=asked_now, now=self._clock.now()
+            progress.job_id,
+            answered=progress.answered,
+            total=progress.total,
+            asked_now=asked_now,
+            now=self._clock.now(),
         )
+        self._progress_publisher.add(progress)
 
     def publish_again(self) -> None:
         """Publish what the lanes wait for again: other processes may have given this one up."""
@@ -173,7 +178,11 @@ class Scheduler:
             await helpers.start(self._watch.run, self, name="watch")
             ask = partial(self._quota.ask_when_in_doubt, self.lanes, self.wake)
             helpers.start_soon(self._store.worker.run_until_lost, ask, name="quota")
-            helpers.start_soon(self._store.worker.run_until_lost, self._publisher.run, name="lanes")
+            for name, publisher in (
+                ("lanes", self._publisher),
+                ("progress", self._progress_publisher),
+            ):
+                helpers.start_soon(self._store.worker.run_until_lost, publisher.run, name=name)
             async with (
                 anyio.create_task_group() as jobs,
                 self._store.queue.claiming_with_outcomes(

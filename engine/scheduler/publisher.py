@@ -1,4 +1,4 @@
-"""Publishing what the lanes of a run wait for, so that other processes can show it."""
+"""Publishing what the lanes of a run wait for and how far its jobs are, so that other processes can show it."""
 
 import logging
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.lanes import LaneState
+from engine.core.progress import AttemptProgress
 from engine.scheduler.lanes import Lanes
 from engine.store import Store
 
@@ -107,6 +108,33 @@ class LanePublisher:
             self._published[state.name] = state
             if self._changed.get(state.name) == state:
                 del self._changed[state.name]
+
+
+class ProgressPublisher:
+    """Stores how far the attempts in flight are, at most once a second.
+
+    Of several reports of an attempt within this time the last one is stored.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._reports: dict[int, AttemptProgress] = {}
+        self._is_wanted = anyio.Event()
+
+    def add(self, progress: AttemptProgress) -> None:
+        """Have the progress of an attempt stored soon."""
+        self._reports[progress.job_id] = progress
+        self._is_wanted.set()
+
+    async def run(self) -> None:
+        """Store the progress that was added, until cancelled."""
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted = anyio.Event()
+            reports, self._reports = tuple(self._reports.values()), {}
+            await self._store.attempts.record_progress(reports)
+            await self._clock.sleep(_INTERVAL_S)
 
 
 def _log(before: LaneState, state: LaneState, now: float) -> None:

@@ -13,7 +13,7 @@ from engine.core.accounts import Accounts
 from engine.core.errors import JobError, QuotaExceeded, StoreLost
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
-from engine.core.progress import Progress
+from engine.core.progress import AttemptProgress, Progress
 from engine.core.status import Session
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
@@ -46,8 +46,8 @@ class Counts:
         )
 
 
-OnProgress: TypeAlias = Callable[[int, int, int, int], None]
-"""Takes the id of a job, its answered questions, their total, and those asked since the last report."""
+OnProgress: TypeAlias = Callable[[AttemptProgress, int], None]
+"""Takes the progress of an attempt, and the number of its questions asked since the last report."""
 
 
 class _UnderWay:
@@ -246,10 +246,13 @@ class Context:
                 self._held += tests
         return response
 
-    def progress(self, answered: int, total: int) -> None:
-        asked_now = max(0, answered - self._answered - self._found)
-        self._answered, self._found = max(answered, self._answered), 0
-        self._on_progress(self._job_id, answered, total, asked_now)
+    def progress(self, done: int, total: int) -> None:
+        asked_now = max(0, done - self._answered - self._found)
+        self._answered, self._found = max(done, self._answered), 0
+        progress = AttemptProgress(
+            job_id=self._job_id, fence=self._fence, answered=done, total=total
+        )
+        self._on_progress(progress, asked_now)
 
     def _charge(self, tests: int) -> Charge | None:
         if self._quotas is None or not tests:

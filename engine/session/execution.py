@@ -10,6 +10,7 @@ import anyio
 from engine.clock import Clock
 from engine.core.accounts import Accounts
 from engine.core.model import Sends
+from engine.core.progress import AttemptProgress
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
 from engine.session.expansion import Expansion
@@ -102,8 +103,8 @@ class Execution:
     def _note_reply(self, lane: str) -> None:
         self.scheduler.note_reply(lane)
 
-    def _report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
-        self.scheduler.report_progress(job_id, answered, total, asked_now)
+    def _report_progress(self, progress: AttemptProgress, asked_now: int) -> None:
+        self.scheduler.report_progress(progress, asked_now)
 
     async def work(self) -> Stop | None:
         """Work on the run's jobs until all are done, which is None, or until it stops."""

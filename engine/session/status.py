@@ -9,7 +9,7 @@ from engine.core.loads import Load
 from engine.core.model import CallLimit, Sends
 from engine.core.money import Price, Spending, spendings
 from engine.core.policy import Limits
-from engine.core.progress import Progress, Questions, questions_of
+from engine.core.progress import Questions, QuestionsInFlight, questions_of
 from engine.core.provenance import digest_of
 from engine.core.rows import Coverage
 from engine.core.runs import StopReason, WaitReason
@@ -48,18 +48,19 @@ class StatusReader:
     async def status(self, *, unattended: bool) -> Status:
         """Read the status of the run from the store; `unattended` says that no process executes it.
 
-        What only the executing process knows, such as questions in flight, is added if that is this one.
+        What only the executing process knows, such as its session, is added if that is this one.
         """
         row = self.row
         threshold = self.facts.highest_threshold
         totals = await self.store.reader.totals(row.id, threshold)
         counts = count_answers(totals, threshold, self.facts.unanswered)
         coverage = counts.coverage
+        in_flight = self._questions_in_flight(totals, unattended=unattended)
         questions = questions_of(
             answered=totals.questions_answered,
             unanswered=totals.questions_unanswered,
             to_come=totals.questions_to_come,
-            progress=self.scheduler.progress if self.scheduler else Progress(),
+            in_flight=in_flight,
         )
         limits, lowered = await self._limits(totals.lanes)
         elsewhere: list[LaneState] = []
@@ -98,8 +99,11 @@ class StatusReader:
             identity=None if row.provenance is None else digest_of(row.provenance),
             accepted=await self.store.reader.find_accepted_changes(row.id),
             expanding=not row.is_expanded,
-            questions_answered=questions.answered if self.scheduler or unattended else None,
+            questions_answered=questions.answered,
             questions=questions.total,
+            questions_left=questions.left,
+            questions_answered_in_flight=in_flight.answered,
+            questions_in_flight=in_flight.total,
             at=self.now,
             unattended=unattended,
             trouble=trouble,
@@ -109,6 +113,11 @@ class StatusReader:
             fresh_at=row.fresh_at,
             session=await self._session(coverage, totals, reused),
         )
+
+    def _questions_in_flight(self, totals: Totals, *, unattended: bool) -> QuestionsInFlight:
+        """The questions of jobs in flight, here and in other processes."""
+        elsewhere = QuestionsInFlight() if unattended else totals.in_flight_elsewhere
+        return elsewhere + self.scheduler.progress.in_flight if self.scheduler else elsewhere
 
     async def _session(
         self, coverage: Coverage, totals: Totals, reused: Iterable[ReusedAnswers]

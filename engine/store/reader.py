@@ -228,7 +228,11 @@ class StoreReader:
         """
         return await self._database.ask(
             lambda connection: totals.count(
-                connection, run_id, now=self._clock.now(), threshold=threshold
+                connection,
+                run_id,
+                now=self._clock.now(),
+                worker_id=self.worker_id,
+                threshold=threshold,
             )
         )
 

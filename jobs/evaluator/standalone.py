@@ -56,7 +56,7 @@ class StandaloneContext:
     ) -> bytes:
         return await call()
 
-    def progress(self, answered: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         return None
 
     async def note(self, kind: str, message: str) -> None:

@@ -78,7 +78,7 @@ class EvaluationContext:
         self._known.add(call_digest)
         return response
 
-    def progress(self, answered: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         return None
 
     async def note(self, kind: str, message: str) -> None:

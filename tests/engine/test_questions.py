@@ -11,6 +11,7 @@ from engine import Status
 from engine.kinds import Answer, Job, JobContext, Measurement, Transient
 from engine.testing import FakeClock, ScriptedKind, ScriptedService
 from tests.engine.scenes import opened, sweep
+from tests.statements import watched_statements
 
 QUESTIONS = 5
 
@@ -108,24 +109,104 @@ async def test_replies_that_are_kept_count_at_once_and_tell_no_speed(
     assert again.seconds_left is None
 
 
-async def test_questions_in_flight_are_known_to_the_process_that_asks_them_alone(
+async def test_other_processes_know_of_questions_in_flight(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = ScriptedService(all_passed, kind=Asking)
     path = tmp_path / "store.db"
 
-    async with opened(path, service, clock) as engine:
-        run = await engine.submit(sweep(service))
+    async with opened(path, service, clock) as engine, opened(path, service, clock) as other:
+        run = await engine.submit(sweep(service, repeats=4, limits={"max_in_flight": 2}))
+        elsewhere = await other.run()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run.execute)
-            await clock.advance(15)
-            async with opened(path, service, clock) as other:
-                elsewhere = await (await other.run()).status()
+            looks = []
+            for seconds in (1, 30, 25):
+                await clock.advance(seconds)
+                looks.append((await run.status(), await elsewhere.status()))
             tasks.cancel_scope.cancel()
-        unattended = await run.status()
+        unattended = await elsewhere.status()
 
-    assert counted(elsewhere) == (None, 5)
-    assert counted(unattended) == (0, 5)
+    assert [counted(here) for here, _ in looks] == [(0, 20), (6, 20), (10, 20)]
+    assert [counted(there) for _, there in looks] == [(0, 20), (6, 20), (10, 20)]
+    assert looks[1][1].questions_answered_in_flight == 6
+    assert looks[1][1].questions_in_flight == 10
+    assert counted(unattended) == (10, 20)
+    assert unattended.questions_in_flight == 0
+
+
+async def test_processes_that_execute_a_run_together_count_each_others_questions(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = ScriptedService(all_passed, kind=Asking)
+    path = tmp_path / "store.db"
+
+    async with opened(path, service, clock) as engine, opened(path, service, clock) as other:
+        runs = [await engine.submit(sweep(service, repeats=2, limits={"max_in_flight": 1}))]
+        runs.append(await other.run())
+        async with anyio.create_task_group() as tasks:
+            for run in runs:
+                tasks.start_soon(run.execute)
+            await clock.advance(32)
+            looks = [await run.status() for run in runs]
+            tasks.cancel_scope.cancel()
+
+    assert [look.jobs["running"] for look in looks] == [2, 2]
+    assert [counted(look) for look in looks] == [(6, 10), (6, 10)]
+
+
+class Unforeseen(Asking):
+    """Does not say before it is run how many questions it asks."""
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> None:  # type: ignore[override]
+        return None
+
+
+async def test_questions_of_jobs_in_flight_are_counted_where_those_of_all_are_unknown(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = ScriptedService(all_passed, kind=Unforeseen)
+    path = tmp_path / "store.db"
+
+    async with opened(path, service, clock) as engine, opened(path, service, clock) as other:
+        run = await engine.submit(sweep(service, repeats=4, limits={"max_in_flight": 2}))
+        elsewhere = await other.run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(31)
+            looks = [await run.status(), await elsewhere.status()]
+            tasks.cancel_scope.cancel()
+
+    for look in looks:
+        assert (look.questions, look.questions_left) == (None, None)
+        assert (look.questions_answered_in_flight, look.questions_in_flight) == (6, 10)
+
+
+class Hasty(Asking):
+    """A reply each hundredth of a second."""
+
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
+        for number in range(500):
+            await context.clock.sleep(0.01)
+            context.progress(number + 1, 500)
+        return all_passed(job)
+
+
+async def test_progress_is_stored_at_most_once_a_second(tmp_path: Path, clock: FakeClock) -> None:
+    service = ScriptedService(all_passed, kind=Hasty)
+    written: list[str] = []
+
+    def add(statement: str, _: object) -> None:
+        if statement.startswith("UPDATE attempt SET questions_answered"):
+            written.append(statement)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service))
+        with watched_statements(add):
+            async with clock.jumping():
+                await run.execute()
+
+    assert 2 <= len(written) <= 6
 
 
 async def test_a_kind_that_does_not_say_how_many_it_asks_has_no_total(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 from engine.clock import Clock
 from engine.core.money import Usage
+from engine.core.progress import AttemptProgress
 from engine.store.queries import (
     calls,
     charges,
+    progress,
     unread,
     usage,
 )
@@ -45,6 +47,10 @@ class AttemptChanges:
                 connection, run_id, job_id, fence, where=where, body=body, now=now
             )
         )
+
+    async def record_progress(self, reports: Sequence[AttemptProgress]) -> None:
+        """Store how far attempts in flight are, so that other processes can show it."""
+        await self._writer.write(lambda connection: progress.record(connection, reports))
 
     async def hold_more(self, job_id: int, fence: int, tests: int) -> bool:
         """Reserve quota for `tests` more of an attempt that is in flight.

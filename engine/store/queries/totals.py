@@ -9,9 +9,11 @@ from sqlalchemy import ColumnElement, FromClause, and_, case, func, select, true
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
+from engine.core.progress import QuestionsInFlight
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import ReusedAnswers
+from engine.store.queries import progress
 from engine.store.queries.fresh import Fresh, find_fresh
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import attempt, job, result, run
@@ -59,6 +61,8 @@ class Totals:
     errors: tuple[ErrorKind, ...]
     questions_to_come: int | None
     """Expected questions of the open jobs; None if the number is unknown for one of them."""
+    in_flight_elsewhere: QuestionsInFlight
+    """The questions of jobs in flight in other workers, as those last reported."""
     backing_off: Mapping[str, tuple[int, float]]
     """Jobs that may not be sent yet, by lane: (how many, when the first of them may be sent)."""
     backing_off_after: Mapping[str, ErrorKind]
@@ -86,11 +90,17 @@ class Totals:
 
 
 def count(
-    connection: Connection, run_id: int, *, now: float, threshold: float | None = None
+    connection: Connection,
+    run_id: int,
+    *,
+    now: float,
+    worker_id: str,
+    threshold: float | None = None,
 ) -> Totals:
     """Count a run; answers that can be evaluated at `threshold` are counted at that threshold.
 
-    If everything is asked again, jobs that are not answered again yet count as open.
+    If everything is asked again, jobs that are not answered again yet count as open. `worker_id` is this
+    process's worker.
     """
     jobs = dict.fromkeys(State, 0)
     cells = dict.fromkeys(State, 0)
@@ -121,6 +131,7 @@ def count(
         ended_over_s=ended_over_s,
         errors=_find_errors(connection, run_id) if jobs[State.FAILED] else (),
         questions_to_come=_questions_to_come(connection, run_id, queue),
+        in_flight_elsewhere=progress.count_in_flight(connection, run_id, but=worker_id),
         backing_off=_backing_off(queue),
         backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
         cells_outdated=0 if fresh is None else _count_outdated(connection, run_id, fresh),

@@ -100,6 +100,9 @@ attempt = Table(
     Column("status", Integer),
     Column("error", Text),
     Column("detail", Text),
+    # How far the job was when it last reported that; null if it has not.
+    Column("questions_answered", Integer),
+    Column("questions", Integer),
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     CheckConstraint("(outcome = 'sent') = (ended_at IS NULL)", name="ended"),
     sqlite_with_rowid=False,

@@ -67,6 +67,9 @@ class ScriptedKind(JobKind):
                 raise Unauthorized("the key is refused", status=401)
             case "slow":
                 await context.clock.sleep(600)
+            case "halfway":
+                context.progress(done=12, total=24)
+                await context.clock.sleep(600)
         scores = (0.1, 0.2, 0.3) if self._judge == "strict" else (0.1, 0.4, 0.8)
         failed = sum(score < job.parameters["threshold"] for score in scores)
         return Answer(

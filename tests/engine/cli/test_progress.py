@@ -12,7 +12,7 @@ from engine.cli.panel import Panel, panel
 from engine.cli.progress import Lines, pause_s
 from engine.core.error_kinds import ErrorKind
 from engine.core.runs import WaitReason
-from engine.core.status import Status, Waiting
+from engine.core.status import Session, Status, Waiting
 from engine.core.terminal import plain
 from engine.logs import StderrHandler
 from tests.engine.report.samples import status
@@ -27,10 +27,10 @@ def drawn(found: Status, width: int) -> list[str]:
 def test_the_panel_holds_what_a_person_wants_to_know(live_in: Callable[[str], None]) -> None:
     live_in("Europe/Berlin")
 
-    name, *lines = drawn(status(questions_answered=37, questions=100), 200)
+    name, *lines = drawn(status(questions_answered=37, questions=100, questions_left=63), 200)
 
     assert name.startswith("crisis-safety ")
-    assert name.endswith(" 1,254/5,000 cells 25%")
+    assert name.endswith(" 1,254/5,000 cells 37%")
     assert [line.rstrip() for line in lines] == [
         "questions: 37 of 100 answered · about 62 min left (done 21:28 CET) at the rate limit",
         (
@@ -42,6 +42,32 @@ def test_the_panel_holds_what_a_person_wants_to_know(live_in: Callable[[str], No
         "requests: 58 of 60 per minute · tests: 8,000 passed, 312 failed",
         "quota 1,234 of 5,000 (12 reserved) in 2026-11: tests",
     ]
+
+
+def test_the_bar_moves_with_each_question_before_the_first_cell_has_its_answer() -> None:
+    none_yet = {"cells": 32, "cells_done": 0, "cells_failed": 0, "questions": 100}
+
+    bars = [
+        drawn(status(**none_yet, questions_answered=answered, questions_left=left), 80)[0]
+        for answered, left in ((0, 100), (8, 92), (96, 0))
+    ]
+
+    assert [bar.split("cells ")[1] for bar in bars] == ["0%", "8%", "100%"]
+    assert len({bar.partition(" 0/32")[0] for bar in bars}) == 3
+
+
+def test_without_a_number_of_questions_the_bar_moves_with_the_cells() -> None:
+    [bar, *_] = drawn(status(), 80)
+
+    assert bar.endswith(" 1,254/5,000 cells 25%")
+
+
+def test_the_bar_says_how_long_the_run_has_been_executed_here() -> None:
+    at = 1_699_990_000.0
+
+    [bar, *_] = drawn(status(at=at, session=Session(began_at=at - 75.0)), 80)
+
+    assert bar.endswith(" 1,254/5,000 cells 25% · 75 s")
 
 
 CAUSE = (

@@ -86,6 +86,28 @@ def test_a_watched_run_is_printed_line_by_line_until_it_ends_however_it_does(
     assert out.endswith(nightsweep("status").stdout)
 
 
+def test_the_questions_of_jobs_in_flight_in_another_process_are_counted(
+    launcher: Launcher,
+    sweep: Sweep,
+    nightsweep: Nightsweep,
+    tmp_path: Path,
+    environment: Mapping[str, str],
+) -> None:
+    with (
+        launched_run(launcher, sweep("a", "halfway"), tmp_path, environment),
+        watching(tmp_path, environment, "--json") as watch,
+    ):
+        look = json.loads(next_line(watch))
+        # They are stored within a second.
+        while not look["questions_in_flight"]:
+            look = json.loads(next_line(watch))
+        shown = nightsweep("status").stdout
+
+    assert (look["questions_answered_in_flight"], look["questions_in_flight"]) == (12, 24)
+    assert look["questions_answered"] == 3 + 12
+    assert "\nquestions in flight: 12 of 24 answered\n" in shown
+
+
 def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alone(
     run: Command, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:

@@ -388,6 +388,14 @@ def test_questions_are_counted_where_their_number_is_known(
     assert questions_line(look) == shown
 
 
+def test_where_the_number_of_all_questions_is_unknown_those_in_flight_are_counted() -> None:
+    look = status(
+        questions_answered=1_037, questions_answered_in_flight=37, questions_in_flight=2_400
+    )
+
+    assert questions_line(look) == "questions in flight: 37 of 2,400 answered"
+
+
 def test_at_most_three_kinds_of_errors_are_shown() -> None:
     kinds = [ErrorKind(message=f"cause {n}", jobs=9 - n) for n in range(6)]
 
