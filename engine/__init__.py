@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnreadReply,
     )
     from engine.core.model import Measurement
+    from engine.core.outcomes import Outcome
     from engine.core.provenance import Difference
     from engine.core.rows import Row, Source
     from engine.core.runs import Event, RunState, StopReason
@@ -71,6 +72,7 @@ __all__ = [
     "Measurement",
     "Message",
     "NightsweepError",
+    "Outcome",
     "Permanent",
     "Place",
     "Plan",
@@ -141,6 +143,7 @@ _HOMES = {
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
     "Measurement": "engine.core.model",
+    "Outcome": "engine.core.outcomes",
     **dict.fromkeys(("FailedTest", "Finding", "Message"), "engine.core.findings"),
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),

@@ -9,6 +9,7 @@ from anyio.from_thread import start_blocking_portal
 from engine.blocking.execution import execute_run, execute_sweep
 from engine.core.findings import Finding
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
+from engine.core.outcomes import Outcome
 from engine.core.rows import Row
 from engine.core.runs import Event
 from engine.core.status import Status
@@ -56,6 +57,10 @@ class BlockingRun:
     def rows(self, *, past: bool = False) -> Iterator[Row]:
         """Yield one row for each cell; see `Run.rows`."""
         return self._iterate(lambda run: run.rows(past=past))
+
+    def outcomes(self, *, after: int = 0) -> Iterator[Outcome]:
+        """Yield each job that was answered or has failed so far, in that order; see `Run.outcomes`."""
+        return self._iterate(lambda run: run.outcomes(after=after))
 
     def findings(self, *, past: bool = False) -> Iterator[Finding]:
         """Yield each failed test; see `Run.findings`."""

@@ -37,13 +37,19 @@ async def rows(
     With `past`, cells that only an earlier version of the sweep asked for are included.
     """
     async for job in jobs:
-        labels = current_labels(job, rules.names)
-        if rules.folded_field is None or job.threshold is None:
-            yield _row(job, labels, None, job.is_asked, rules.unanswered)
-            continue
-        for threshold, is_asked in cells_of(job, past=past):
-            at = {**labels, rules.folded_field: threshold}
-            yield _row(job, at, threshold, is_asked, rules.unanswered)
+        for row in rows_of(job, rules, past=past):
+            yield row
+
+
+def rows_of(job: JobRow, rules: RowRules, *, past: bool = False) -> Iterator[Row]:
+    """Yield one row for each cell of a job; with `past`, also for those that the sweep no longer asks for."""
+    labels = current_labels(job, rules.names)
+    if rules.folded_field is None or job.threshold is None:
+        yield _row(job, labels, None, job.is_asked, rules.unanswered)
+        return
+    for threshold, is_asked in cells_of(job, past=past):
+        at = {**labels, rules.folded_field: threshold}
+        yield _row(job, at, threshold, is_asked, rules.unanswered)
 
 
 def cells_of(job: JobRow, *, past: bool) -> Iterator[tuple[float, bool | None]]:

@@ -11,13 +11,14 @@ from engine.core.findings import Finding
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
 from engine.core.model import Sends
+from engine.core.outcomes import Outcome
 from engine.core.rows import Row
 from engine.core.runs import Event, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Status
 from engine.core.values import ValueType
 from engine.results.findings import findings
-from engine.results.rows import RowRules, rows
+from engine.results.rows import RowRules, rows, rows_of
 from engine.session import inspection
 from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
@@ -160,14 +161,47 @@ class Run:
         Raises UsageError at the end if the run was deleted meanwhile: then rows may be missing.
         """
         jobs = self._store.reader.job_rows(await self._find_row(), past=past)
-        rules = RowRules(
+        async for row in rows(jobs, self._row_rules(), past=past):
+            yield row
+        await self._find_row()
+
+    async def outcomes(self, *, after: int = 0, follow: bool = False) -> AsyncIterator[Outcome]:
+        """Yield each job that was answered or has failed, in the order in which that was committed.
+
+        `after` is the `cursor` of the last outcome that is already known, of any earlier process: none before it
+        comes again, unless its job was asked again. With `follow`, outcomes are also yielded as they arrive, from
+        whatever process, until the run ends or stops; a run that is not executed yet is waited for. New ones are
+        looked up every `Settings.poll_s` seconds. Cells that the sweep no longer asks for have `asked` False.
+        Raises UsageError if the run is deleted meanwhile.
+        """
+        was_executed = False
+        while True:
+            row = await self._find_row()
+            is_executed = await self._is_executed(row)
+            was_executed = was_executed or is_executed
+            # Decided before the outcomes are read, so that the last ones are among them.
+            is_over = not is_executed and (
+                was_executed or row.state is not RunState.ACTIVE or row.reason is not None
+            )
+            rules = self._row_rules()
+            page = await self._store.reader.settled_jobs(row, after=after)
+            for cursor, job in page.jobs:
+                yield Outcome(
+                    cursor=cursor, job_id=job.id, rows=tuple(rows_of(job, rules, past=True))
+                )
+            after = page.last
+            if page.has_more:
+                continue
+            if is_over or not follow:
+                return
+            await self._clock.sleep(self._settings.poll_s)
+
+    def _row_rules(self) -> RowRules:
+        return RowRules(
             folded_field=self.facts.folded_field,
             unanswered=self.facts.unanswered,
             names=self.facts.document_labels(),
         )
-        async for row in rows(jobs, rules, past=past):
-            yield row
-        await self._find_row()
 
     async def findings(self, *, past: bool = False) -> AsyncIterator[Finding]:
         """Yield each failed test of the answers that count in `rows`, in the order of the file, then of the answer.

@@ -29,6 +29,7 @@ from engine.store.queries import (
     reservations,
     results,
     runs,
+    settled,
     shared_limits,
     totals,
     usage,
@@ -39,8 +40,11 @@ from engine.store.queries.holdings import Holding
 from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import NewRun, RunFingerprint, RunRow
+from engine.store.queries.settled import SettledPage
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
+
+_SETTLED_A_PAGE = 500
 
 
 class StoreReader:
@@ -315,6 +319,12 @@ class StoreReader:
         """
         return await self._database.ask(
             lambda connection: results.lanes_in_trouble(connection, run_id)
+        )
+
+    async def settled_jobs(self, of: RunRow, *, after: int) -> SettledPage:
+        """The next jobs that were answered or failed after the entry with this id, in the order of their commits."""
+        return await self._database.ask(
+            lambda connection: settled.read_page(connection, of, after=after, limit=_SETTLED_A_PAGE)
         )
 
     async def count_answers_by_identity(self, run_id: int) -> dict[str, int]:

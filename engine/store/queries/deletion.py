@@ -28,18 +28,23 @@ from engine.core.runs import RunState
 from engine.store.queries import parts, recent_requests
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched
-from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
+from engine.store.schema import answer, document, job, metadata, quota, result, run, settled, unread
 
 PART_BYTES = 32 * 1024 * 1024
 """About the most that one transaction deletes, in bytes: each page is read before it is freed."""
 _ATTEMPT_BYTES = 4096
 """What an attempt counts for: one page, the most that is read for it."""
 
-_OF_JOBS = [table for table in reversed(metadata.sorted_tables) if "job_id" in table.c]
+# Without an index on its jobs, the table of settled jobs is deleted run by run.
+_OF_JOBS = [
+    table
+    for table in reversed(metadata.sorted_tables)
+    if "job_id" in table.c and table is not settled
+]
 _OF_RUNS = [
     table
     for table in reversed(metadata.sorted_tables)
-    if "run_id" in table.c and "job_id" not in table.c and table is not job
+    if "run_id" in table.c and table not in _OF_JOBS and table is not job
 ]
 
 Matrices = Sequence[tuple[Any, ...]]

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 from engine.core.quota import Cost
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store.dialect import Bulk, BulkUpsert, Upsert
-from engine.store.queries import rates, reservations
+from engine.store.queries import rates, reservations, settled
 from engine.store.queries.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Blocked, Outcome
 from engine.store.schema import answer, attempt, cost, job, result
@@ -172,6 +172,11 @@ class _CurrentJob:
             return self.state in _ANSWERABLE
         return self.state == State.RUNNING and self.fence == one.fence
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is answered or has failed."""
+        return self.state in settled.SETTLED
+
     def apply(self, one: Outcome) -> tuple[object, ...]:
         """Change state by an outcome; returns the new values of the row."""
         # A late answer does not change the attempts of the claim that holds the job now.
@@ -215,28 +220,37 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     jobs = _load_jobs(connection, outcomes)
     counts: list[bool] = []
     moved: list[tuple[object, ...]] = []
+    ended: list[tuple[int, int]] = []
     answered: list[Outcome] = []
     for one in outcomes:
         of = jobs[one.job_id]
         counts.append(of.accepts(one))
         if counts[-1]:
             moved.append(of.apply(one))
+            if of.is_settled:
+                ended.append((one.run_id, one.job_id))
             if one.answer is not None:
                 answered.append(one)
     if moved:
         _MOVE.run(connection, moved)
+        settled.add(connection, ended)
     _CLOSE_ATTEMPTS.run(connection, [_attempt_values(one) for one in outcomes])
     if answered:
         _keep_answers(connection, answered)
     if reserving := [one for one in outcomes if one.reserved]:
         reservations.settle(connection, reserving)
+    _block(connection, outcomes)
+    return counts
+
+
+def _block(connection: Connection, outcomes: Iterable[Outcome]) -> None:
+    """Block the rates that outcomes ask to be blocked, each until the latest time."""
     blocked: dict[str, Blocked] = {}
     for one in outcomes:
         for name, wait in one.blocked.items():
             blocked[name] = max(wait, blocked.get(name, wait))
     if blocked:
         rates.block(connection, blocked)
-    return counts
 
 
 def _load_jobs(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _CurrentJob]:
@@ -376,15 +390,15 @@ def _take_back(
             if event is Event.FAIL or row.cell_count == 0
         ],
     )
-    _MOVE.run(
-        connection,
-        [
-            _CurrentJob(
-                row.state, row.fence, row.attempts, row.cell_count, row.id in answered
-            ).take_back(row.id, event, message)
-            for row, event in zip(held, events, strict=True)
-        ],
-    )
+    moved: list[tuple[object, ...]] = []
+    ended: list[tuple[int, int]] = []
+    for row, event in zip(held, events, strict=True):
+        of = _CurrentJob(row.state, row.fence, row.attempts, row.cell_count, row.id in answered)
+        moved.append(of.take_back(row.id, event, message))
+        if of.is_settled:
+            ended.append((row.run_id, row.id))
+    _MOVE.run(connection, moved)
+    settled.add(connection, ended)
     _CLOSE_ATTEMPTS.run(
         connection, [(row.id, row.fence, now, outcome, None, message, None) for row in held]
     )

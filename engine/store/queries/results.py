@@ -99,33 +99,29 @@ def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _STATES = {str(state): state for state in State}
 _decode = json.JSONDecoder().decode
-_JOBS = (
-    select(
-        *_ORDER,
-        job.c.labels,
-        job.c.documents,
-        job.c.generation,
-        job.c.state,
-        job.c.threshold,
-        job.c.cells,
-        job.c.cell_count,
-        job.c.past_cells,
-        job.c.error,
-        result.c.passed,
-        result.c.failed,
-        result.c.scores,
-        result.c.note,
-        result.c.provenance,
-        result.c.unanswered,
-        result.c["values"].label("further"),
-        result.c.reused_from,
-    )
-    .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
-    .where(
-        job.c.run_id == bindparam("run_id"),
-        tuple_(*_ORDER) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
-    )
-    .order_by(*_ORDER)
+_JOBS = select(
+    *_ORDER,
+    job.c.labels,
+    job.c.documents,
+    job.c.generation,
+    job.c.state,
+    job.c.threshold,
+    job.c.cells,
+    job.c.cell_count,
+    job.c.past_cells,
+    job.c.error,
+    result.c.passed,
+    result.c.failed,
+    result.c.scores,
+    result.c.note,
+    result.c.provenance,
+    result.c.unanswered,
+    result.c["values"].label("further"),
+    result.c.reused_from,
+).select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+_IN_ORDER = (
+    job.c.run_id == bindparam("run_id"),
+    tuple_(*_ORDER) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
 )
 
 
@@ -155,10 +151,19 @@ def select_jobs(of: RunRow, *, past: bool) -> Select[Any]:
     The values of the query are `run_id` and a position, at first START, then that of the last row of the page
     before.
     """
-    query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
+    asked = () if past else (job.c.cell_count > 0,)
+    return _with_outdated(of).where(*_IN_ORDER, *asked).order_by(*_ORDER)
+
+
+def select_some(of: RunRow) -> Select[Any]:
+    """The jobs of a run whose ids are the value `ids` of the query, with their results, in any order, for `job_row`."""
+    return _with_outdated(of).where(job.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def _with_outdated(of: RunRow) -> Select[Any]:
     fresh = fresh_of(of.fresh_at, of.fresh_generation, of.expanded, of.digest)
     outdated = false() if fresh is None else fresh.is_outdated
-    return query.add_columns(outdated.label("outdated"))
+    return _JOBS.add_columns(outdated.label("outdated"))
 
 
 def position(row: Any) -> dict[str, int]:

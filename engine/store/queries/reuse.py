@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, target
+from engine.store.queries import settled
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import RunRow
 from engine.store.requests import NewJob
@@ -70,6 +71,7 @@ def reuse_answers(
         .values(state=target(Event.SUCCEED), due_at=0.0, error=None, detail=None),
         [{"job_id": job_id} for job_id in found],
     )
+    settled.add(connection, [(of.id, job_id) for job_id in found])
 
 
 def find_answers_of_others(

@@ -4,7 +4,16 @@ All times are seconds since the Unix epoch. A run's totals are always derived fr
 counted separately.
 """
 
-from engine.store.schema.jobs import answer, attempt, call, call_without_reply, job, result, unread
+from engine.store.schema.jobs import (
+    answer,
+    attempt,
+    call,
+    call_without_reply,
+    job,
+    result,
+    settled,
+    unread,
+)
 from engine.store.schema.limits import cost, quota, rate_bucket, reservation
 from engine.store.schema.metadata import metadata
 from engine.store.schema.runs import document, event, lane, run
@@ -30,6 +39,7 @@ __all__ = [
     "reservation",
     "result",
     "run",
+    "settled",
     "store_value",
     "unread",
     "worker",

@@ -147,6 +147,19 @@ Index(
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 
+# One row each time that a job is answered or fails, in the order in which that was committed: who has seen a run
+# up to a row sees the rest after it. Ids are never used twice. Without a foreign key, which would need an index:
+# the row of a job that is gone refers to none.
+settled = Table(
+    "settled",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("job_id", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_settled_run", settled.c.run_id)
+
 answer = Table(
     "answer",
     metadata,

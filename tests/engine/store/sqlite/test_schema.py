@@ -108,7 +108,9 @@ def test_a_store_whose_migrations_are_all_taken_back_is_empty_and_can_be_opened_
 
     revisions.downgrade(path, "base")
 
-    assert schema_of(path) == {"alembic_version": whole["alembic_version"]}
+    # SQLite keeps its own table of the ids that were used.
+    left = {name: whole[name] for name in ("alembic_version", "sqlite_sequence")}
+    assert schema_of(path) == left
     migrate(path, tmp_path / "lock")
     assert schema_of(path) == whole
 
