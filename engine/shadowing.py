@@ -103,12 +103,13 @@ def _modules_of(package: str) -> Iterator[str]:
 
 
 def _find_folder_with(package: str, module: str) -> "Path | None":
-    """The first folder on sys.path that is named like a package of ours and has the module."""
+    """The first folder, on sys.path or in a folder there, that is named like our package and has the module."""
     from pathlib import Path
 
     *parents, _ = module.split(".")
-    for entry in sys.path:
-        folder = Path(entry).absolute() / package
+    entries = [Path(entry).absolute() for entry in sys.path]
+    # The folder of a script is itself on sys.path.
+    for folder in [entry if entry.name == package else entry / package for entry in entries]:
         inner = folder.joinpath(*parents)
         # PathFinder would remember a folder that does not exist as one that never will.
         if not inner.is_dir() or _is_ours(package, [str(folder)]):

@@ -69,8 +69,8 @@ class FunctionContext:
     ) -> bytes:
         return await self._context.cached(key, call, tests=tests, usage=usage)
 
-    def progress(self, answered: int, total: int) -> None:
-        self._context.progress(answered, total)
+    def progress(self, done: int, total: int) -> None:
+        self._context.progress(done, total)
 
     async def note(self, kind: str, message: str) -> None:
         await self._context.note(kind, message)
@@ -124,9 +124,9 @@ class BlockingContext:
 
         return from_thread.run(make)
 
-    def progress(self, answered: int, total: int) -> None:
-        """Report that `answered` of `total` steps of this job are done, for the display."""
-        from_thread.run_sync(self._context.progress, answered, total)
+    def progress(self, done: int, total: int) -> None:
+        """Report that `done` of `total` steps of this job are done, for the display and `status`."""
+        from_thread.run_sync(self._context.progress, done, total)
 
     def note(self, kind: str, message: str) -> None:
         """Add a line to the run's event log; the message must not contain a key."""

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Self
 
 import anyio
@@ -21,8 +22,16 @@ from engine.functions.messages import (
 from engine.functions.source import Reference
 from engine.kinds import Answer, Transient, UsageError
 
-_START = "import sys; sys.path[:] = {path!r}; from engine.functions.worker import main; main()"
-"""What a process executes: it imports the same modules as this one, whatever folder it is started in."""
+_START = (
+    "import sys; sys.path.insert(0, {home!r}); import engine; sys.path[:] = {path!r};"
+    " from engine.functions.worker import main; main()"
+)
+"""What a process executes: it imports the same modules as this one, whatever folder it is started in.
+
+Our own package is imported first, since the path may have one of the user with the same name.
+"""
+_HOME = str(Path(__file__).parents[2])
+"""The folder that our package is in."""
 
 
 class Processes:
@@ -82,7 +91,7 @@ class _Worker:
     @classmethod
     async def start(cls, reference: Reference) -> Self:
         """Start a process and let it load the function; raises UsageError if it cannot."""
-        command = [sys.executable, "-P", "-c", _START.format(path=sys.path)]
+        command = [sys.executable, "-P", "-c", _START.format(home=_HOME, path=sys.path)]
         made = cls(await anyio.open_process(command, stderr=None))
         try:
             found = await made.ask({"home": reference.home, "qualname": reference.qualname})

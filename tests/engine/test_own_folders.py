@@ -155,6 +155,57 @@ def test_a_run_is_executed_beside_a_package_jobs_of_the_user(tmp_path: Path) -> 
     assert "1 of 1 cells answered" in ended.stdout
 
 
+FUNCTION = """\
+from engine import Sweep, job
+from jobs.mine import NUMBER
+
+@job(version="1", processes=2)
+def scored(seed: int) -> dict[str, int]:
+    return {"score": seed * NUMBER}
+
+sweep = Sweep("scores", scored, matrix={"seed": [1, 2, 3]})
+if __name__ == "__main__":
+    print(sweep.run(store="s.db"))
+"""
+
+
+@pytest.mark.parametrize("file", ["study.py", "jobs/study.py", "engine/study.py"])
+def test_the_command_runs_a_function_beside_or_in_packages_of_the_user(
+    file: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {**OWN_JOBS, "engine/__init__.py": "", file: FUNCTION})
+
+    ended = nightsweep(tmp_path, "run", f"{file}:sweep")
+
+    assert ended.returncode == 0, ended.stdout
+    assert "3 of 3 cells answered" in ended.stdout
+
+
+@pytest.mark.parametrize("module", ["study", "jobs.study"])
+def test_a_script_runs_a_function_beside_or_in_a_package_jobs(module: str, tmp_path: Path) -> None:
+    write(tmp_path, {**OWN_JOBS, f"{module.replace('.', '/')}.py": FUNCTION})
+
+    ended = python(tmp_path, "-m", module)
+
+    assert ended.returncode == 0, ended.stdout
+    assert "3 of 3 cells answered" in ended.stdout
+
+
+@pytest.mark.parametrize("package", ["engine", "jobs"])
+def test_a_script_that_imports_the_package_that_it_lies_in_is_answered_with_its_folder(
+    package: str, tmp_path: Path
+) -> None:
+    code = f"from engine import Sweep\nimport jobs\nimport {package}.mine\n"
+    write(tmp_path, {f"{package}/{name}": "" for name in ("__init__.py", "mine.py")})
+    (tmp_path / package / "script.py").write_text(code)
+
+    ended = python(tmp_path, f"{package}/script.py")
+
+    assert ended.returncode == 1
+    assert f"ImportError: cannot import '{package}.mine'" in ended.stdout
+    assert f"your folder {tmp_path / package} has the same name; rename" in ended.stdout
+
+
 @each_host
 def test_a_module_that_hides_one_of_ours_is_named(host: Host, tmp_path: Path) -> None:
     write(tmp_path, {**OWN_JOBS, "jobs/chat.py": ""})

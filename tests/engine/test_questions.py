@@ -158,14 +158,22 @@ async def test_processes_that_execute_a_run_together_count_each_others_questions
 class Unforeseen(Asking):
     """Does not say before it is run how many questions it asks."""
 
-    def expected_tests(self, labels: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def expected_tests(self, labels: Mapping[str, Any]) -> int | None:  # type: ignore[override]
         return None
 
 
+class WithoutTests(Asking):
+    """Has steps, but no tests, as functions do."""
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("kind", [Unforeseen, WithoutTests])
 async def test_questions_of_jobs_in_flight_are_counted_where_those_of_all_are_unknown(
-    tmp_path: Path, clock: FakeClock
+    kind: type[Asking], tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = ScriptedService(all_passed, kind=Unforeseen)
+    service = ScriptedService(all_passed, kind=kind)
     path = tmp_path / "store.db"
 
     async with opened(path, service, clock) as engine, opened(path, service, clock) as other:

@@ -60,7 +60,7 @@ class Totals:
     """Seconds since the first of these was sent."""
     errors: tuple[ErrorKind, ...]
     questions_to_come: int | None
-    """Expected questions of the open jobs; None if the number is unknown for one of them."""
+    """Expected questions of the open jobs; None if the number is unknown for one of them, or 0."""
     in_flight_elsewhere: QuestionsInFlight
     """The questions of jobs in flight in other workers, as those last reported."""
     backing_off: Mapping[str, tuple[int, float]]
@@ -255,9 +255,13 @@ def _questions_to_come(
         select(job.c.expected_tests).where(job.c.run_id == run_id, job.c.state == State.RUNNING)
     ).scalars()
     expected = [(1, tests) for tests in running] + [(one.jobs, one.expected_tests) for one in queue]
-    if any(tests is None for _, tests in expected):
-        return None
-    return sum(jobs * (tests or 0) for jobs, tests in expected)
+    total = 0
+    for jobs, tests in expected:
+        # Jobs without tests, such as functions, may still report the progress of something else.
+        if not tests:
+            return None
+        total += jobs * tests
+    return total
 
 
 def _backing_off(queue: Iterable[_OpenJobs]) -> dict[str, tuple[int, float]]:
