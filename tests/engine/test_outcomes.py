@@ -179,5 +179,5 @@ async def test_a_store_of_an_earlier_version_has_its_outcomes_in_the_order_of_th
     async with opened(path, service, clock) as engine, clock.jumping():
         outcomes = await all_outcomes(await engine.run("scripted"))
 
-    assert before == ["b", "c", "a"]
+    assert before[-1] == "a"
     assert models(outcomes) == before
