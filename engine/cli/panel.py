@@ -103,7 +103,7 @@ def _bar(status: Status) -> RenderableType:
     line.add_column(no_wrap=True)
     done = status.cells_done + status.cells_failed
     more = "+" if status.expanding else ""
-    share = _share_done(status)
+    share = status.share_done
     session = status.session
     since = "" if session is None else f" · {duration(status.at - session.began_at)}"
     line.add_row(
@@ -112,10 +112,3 @@ def _bar(status: Status) -> RenderableType:
         Text(f"{done:,}/{status.cells:,}{more} cells {share:.0%}{since}"),
     )
     return line
-
-
-def _share_done(status: Status) -> float:
-    """The share of the run that is done, in questions if their number is known, else in cells."""
-    if status.questions and status.questions_left is not None:
-        return 1.0 - status.questions_left / status.questions
-    return (status.cells_done + status.cells_failed) / status.cells if status.cells else 0.0

@@ -190,14 +190,34 @@ class Status:
             to_come=self.cells - self.cells_done - self.cells_failed,
         )
 
+    @property
+    def share_done(self) -> float:
+        """The part of the run that is done, from 0 to 1: of its questions if their number is known, else of its cells."""
+        if self.questions and self.questions_left is not None:
+            return 1.0 - self.questions_left / self.questions
+        return (self.cells_done + self.cells_failed) / self.cells if self.cells else 0.0
+
+    @property
+    def question_counts(self) -> Mapping[str, str]:
+        """The answered questions of all, or else of the jobs in flight, in words: `{"questions": "8 of 100 answered"}`.
+
+        Empty if neither number is known.
+        """
+        if self.questions and self.questions_answered is not None:
+            return {"questions": f"{self.questions_answered:,} of {self.questions:,} answered"}
+        if self.questions_in_flight:
+            answered = self.questions_answered_in_flight
+            return {"questions in flight": f"{answered:,} of {self.questions_in_flight:,} answered"}
+        return {}
+
     def _repr_html_(self) -> str:
         """What a notebook shows: a bar, counts, and what went wrong or holds it."""
-        done = self.cells_done + self.cells_failed
         left = "" if self.seconds_left is None else f"{self.seconds_left / 60:,.1f} minutes"
         return facts_html(
             f"{self.run}: {self.reason or self.state}",
             {
                 "cells": f"{self.cells_done:,} of {self.cells:,} answered",
+                **self.question_counts,
                 "failed": f"{self.cells_failed:,}" if self.cells_failed else "",
                 "tests": f"{self.tests_passed:,} passed, {self.tests_failed:,} failed"
                 if self.tests_passed or self.tests_failed
@@ -206,7 +226,7 @@ class Status:
                 "errors": lines_of(f"{one.jobs:,} x {one.message}" for one in self.errors),
                 "message": "\n".join(filter(None, (self.trouble, self.message))),
             },
-            share=done / self.cells if self.cells else 0.0,
+            share=self.share_done,
         )
 
 

@@ -100,12 +100,7 @@ def questions_line(status: Status) -> str:
 
     If that number is unknown, those of the jobs in flight, as far as they say how many they ask; else empty.
     """
-    if status.questions and status.questions_answered is not None:
-        return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
-    if status.questions_in_flight:
-        answered, total = status.questions_answered_in_flight, status.questions_in_flight
-        return f"questions in flight: {answered:,} of {total:,} answered"
-    return ""
+    return "".join(f"{what}: {counts}" for what, counts in status.question_counts.items())
 
 
 def tests_line(status: Status) -> str:

@@ -388,6 +388,13 @@ def test_questions_are_counted_where_their_number_is_known(
     assert questions_line(look) == shown
 
 
+def test_a_notebook_shows_the_questions_and_a_bar_that_moves_with_them() -> None:
+    look = status(questions_answered=37, questions=100, questions_left=63)
+
+    assert "37 of 100 answered" in look._repr_html_()
+    assert "37%" in look._repr_html_()
+
+
 def test_where_the_number_of_all_questions_is_unknown_those_in_flight_are_counted() -> None:
     look = status(
         questions_answered=1_037, questions_answered_in_flight=37, questions_in_flight=2_400
