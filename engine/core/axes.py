@@ -88,6 +88,18 @@ class DocumentAxis(Axis):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAxis(DocumentAxis):
+    """Small records, such as a question with its expected answer.
+
+    They are written inline, as mappings or as texts, or are the rows of tables and the lines of text files.
+    A text is a record with this one field, `text_field`; `name_field` is the field that names a record.
+    """
+
+    text_field: str = "text"
+    name_field: str = "id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArgumentAxis(Axis):
     """Arguments of a function: any JSON values, each with a label that is unique on the axis.
 

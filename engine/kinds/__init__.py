@@ -18,6 +18,7 @@ from engine.core.axes import (
     IntegerAxis,
     NumberAxis,
     PromptAxis,
+    RecordAxis,
     TextAxis,
 )
 from engine.core.errors import (
@@ -63,6 +64,8 @@ from engine.core.permits import PermitLimit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.core.retry import describe_error, is_away
+from engine.core.rows import Row
+from engine.core.values import MAX_BYTES as VALUES_BYTES_MAX
 from engine.documents.validation import rule_broken
 from engine.in_flight import hold_bytes
 from engine.kinds.context import JobContext
@@ -86,6 +89,7 @@ from engine.starts import start_request, starting_with
 __all__ = [
     "REDACTED",
     "TARGET",
+    "VALUES_BYTES_MAX",
     "Accounts",
     "Allotment",
     "Answer",
@@ -129,6 +133,8 @@ __all__ = [
     "PromptAxis",
     "QuotaExceeded",
     "RateLimited",
+    "RecordAxis",
+    "Row",
     "SecretReference",
     "Sends",
     "Service",

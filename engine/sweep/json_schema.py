@@ -18,12 +18,14 @@ from engine.core.axes import (
     IntegerAxis,
     NumberAxis,
     PromptAxis,
+    RecordAxis,
     TextAxis,
 )
 from engine.kinds import JobKind
 from engine.registry import Registry, kinds_of
 from engine.sweep.axes import ALL_GROUPS, REPEATS, REPEATS_MAX
 from engine.sweep.prompts import PROMPT_FORMS
+from engine.sweep.records import RecordFile
 from engine.sweep.scalars import LABEL_MAX, VALUES_MAX
 from engine.sweep.schema import SweepFile
 
@@ -256,6 +258,10 @@ def _value(axis: Axis, defs: _Definitions) -> Schema:
             return {"anyOf": [{"enum": list(usual())}, _label()]}
         case PromptAxis():
             return {"anyOf": [_prompt(axis, form, defs) for form in PROMPT_FORMS]}
+        case RecordAxis():
+            files = defs.model(RecordFile)
+            inline = {"type": "object"} if axis.schema is None else defs.document(axis.schema())
+            return {"anyOf": [{"type": "string", "minLength": 1}, inline, files]}
         case DocumentAxis():
             files = _object({"file": {"type": "string"}}, required=["file"])
             inline = {"type": "object"} if axis.schema is None else defs.document(axis.schema())

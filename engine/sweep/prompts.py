@@ -141,7 +141,7 @@ class PromptReader:
         return found
 
     def _of_file(self, part: _File, file: Path, path: str) -> list[Located]:
-        text = _text_of(file)
+        text = text_of_file(file)
         written_as = part.format or table_format(file)
         if written_as is None or written_as == "text":
             if part.column is not None:
@@ -219,7 +219,7 @@ class PromptReader:
             raise Malformed(f"{pattern}: `fill` needs one table ({', '.join(TableFormat)})")
         self.folder.spend(files[0])
         try:
-            return read_table(_text_of(files[0]), written_as), f"{path}: {shown}"
+            return read_table(text_of_file(files[0]), written_as), f"{path}: {shown}"
         except Malformed as error:
             raise Malformed(f"{shown}: {error}") from None
 
@@ -233,7 +233,8 @@ class PromptReader:
 _KEYS = tuple(dict.fromkeys([*_Inline.model_fields, *_File.model_fields]))
 
 
-def _text_of(file: Path) -> str:
+def text_of_file(file: Path) -> str:
+    """The text of a file; raises Malformed if it cannot be read, is empty or is a spreadsheet."""
     if file.suffix.lower() in _SPREADSHEETS:
         raise Malformed("cannot be read; save the table as CSV in UTF-8")
     text = read_text(file)

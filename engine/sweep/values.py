@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from engine.core.axes import (
     ArgumentAxis,
     Axis,
@@ -17,6 +15,7 @@ from engine.core.axes import (
     IntegerAxis,
     NumberAxis,
     PromptAxis,
+    RecordAxis,
 )
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
@@ -26,17 +25,16 @@ from engine.documents.reading import read_document
 from engine.documents.validation import (
     describe_given,
     describe_non_number,
-    problems_of,
     unknown_key,
 )
 from engine.sweep.arguments import argument_value, case_value
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
+from engine.sweep.records import RecordReader, read_record
 from engine.sweep.scalars import (
     RANGE,
     VALUES_MAX,
     is_number,
-    label,
     numbers_between,
     scalar_value,
 )
@@ -85,6 +83,8 @@ class ValueReader:
             match axis:
                 case PromptAxis():
                     return PromptReader(axis, self.folder, self.problems).read(item, path)
+                case RecordAxis():
+                    return RecordReader(axis, self.folder, self.problems).read(item, path)
                 case DocumentAxis():
                     return self._documents(axis, item, path)
                 case ArgumentAxis():
@@ -173,15 +173,7 @@ class ValueReader:
     def _document(self, axis: DocumentAxis, written: Any, path: str) -> list[Located]:
         if not isinstance(written, Mapping):
             raise Malformed("must hold a mapping")
-        try:
-            name, content = axis.read(written)
-        except ValidationError as error:
-            # pydantic's message would quote the values, which may include keys.
-            self.problems.extend(problems_of(error, None, path, written))
-            return []
-        except ValueError as error:
-            raise Malformed(str(error)) from None
-        return [(path, AxisValue(label=label(name), content=content))]
+        return read_record(axis, written, path, self.problems)
 
     def _relative_name(self, file: Path) -> str:
         return file.relative_to(self.folder.path).as_posix()
@@ -192,4 +184,5 @@ _EXPECTED = {
     IntegerAxis: "must be a list, or {from: ..., to: ..., step: ...}",
     GroupAxis: "must be a list of names, or all",
     PromptAxis: "must be a list of {name: ..., text: ...} or {file: ...}",
+    RecordAxis: "must be a list of texts and mappings, or {file: ...}",
 }

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -54,19 +54,22 @@ def read_base_url(text: str) -> str:
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
 
-class Endpoint(NetworkSettings, BaseModel):
-    """Where a model is reached, and the format of its requests."""
+BaseUrl: TypeAlias = Annotated[
+    str,
+    AfterValidator(read_base_url),
+    Field(
+        description="The base URL of an OpenAI-compatible API, usually ending in /v1.",
+        examples=["https://openrouter.ai/api/v1", "http://127.0.0.1:11434/v1"],
+    ),
+]
+
+
+class EndpointSettings(NetworkSettings, BaseModel):
+    """The settings of an endpoint, which may be absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: Annotated[
-        str,
-        AfterValidator(read_base_url),
-        Field(
-            description="The base URL of an OpenAI-compatible API, usually ending in /v1.",
-            examples=["https://openrouter.ai/api/v1", "http://127.0.0.1:11434/v1"],
-        ),
-    ]
+    base_url: BaseUrl | None = None
     name: Annotated[
         Annotated[str, Field(pattern=_NAME)] | None,
         Field(
@@ -142,11 +145,6 @@ class Endpoint(NetworkSettings, BaseModel):
         return self
 
     @property
-    def address(self) -> str:
-        """The endpoint in few words: its name or its base URL."""
-        return self.name or self.base_url
-
-    @property
     def credential(self) -> str:
         """The reference of the key that is charged, in whichever setting it is; empty without a key."""
         if self.api_key is not None:
@@ -162,6 +160,17 @@ class Endpoint(NetworkSettings, BaseModel):
             include={"headers", "query", "parameter_names", "system_role", "extra_body"},
             exclude_defaults=True,
         )
+
+
+class Endpoint(EndpointSettings):
+    """Where a model is reached, and the format of its requests."""
+
+    base_url: BaseUrl
+
+    @property
+    def address(self) -> str:
+        """The endpoint in few words: its name or its base URL."""
+        return self.name or self.base_url
 
 
 class ChatTarget:

@@ -151,9 +151,11 @@ async def _settle(permit: Permit, tokens: int) -> None:
 def estimate_tokens(question: Question, max_tokens: int) -> int:
     """The tokens that a call may take: a quarter of the question's UTF-8 bytes, and the longest reply.
 
-    Rounded up. It is what a limit of tokens reserves until the call's usage is known.
+    Rounded up. `max_tokens` counts unless the question has its own. It is what a limit of tokens reserves
+    until the call's usage is known.
     """
-    return tokens_of(message.content for message in question.messages) + max_tokens
+    longest = max_tokens if question.max_tokens is None else question.max_tokens
+    return tokens_of(message.content for message in question.messages) + longest
 
 
 def tokens_of(texts: Iterable[str]) -> int:

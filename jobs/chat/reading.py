@@ -116,6 +116,12 @@ def _reply(
                 detail=ONLY_THOUGHTS if thinking else "",
                 reason=Unanswered.TOKEN_LIMIT,
             )
+        if message.get("tool_calls") or message.get("function_call"):
+            raise Permanent(
+                f"{Unanswered.TOOL_CALL.words} ({where})",
+                detail=detail,
+                reason=Unanswered.TOOL_CALL,
+            )
         only = f"{ONLY_THOUGHTS}; " if thinking else ""
         raise Transient(
             f"{Unanswered.EMPTY.words} ({where})",

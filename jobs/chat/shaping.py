@@ -175,15 +175,15 @@ def request_body(
 ) -> dict[str, Any]:
     """The body of one call, in the endpoint's names and with its role for system messages.
 
-    `options` are the generation settings; a parameter whose name is None is not sent. `extra` replaces
-    fields of all others.
+    `options` are the generation settings, which the question's own replace; a parameter whose name is None
+    is not sent. `extra` replaces fields of all others.
     """
     # Some endpoints stream unless `stream` is false.
     fields = {
-        **question.as_json(),
-        "messages": _messages(question, system_role),
         "stream": False,
         **options,
+        **question.as_json(),
+        "messages": _messages(question, system_role),
     }
     sent: dict[str, str | None] = {name: names.get(name, name) for name in PARAMETERS}
     named = ((sent.get(name, name), value) for name, value in fields.items())

@@ -43,18 +43,32 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One call of a target: the conversation so far, the model's name and the seed (below 2**31)."""
+    """One call of a target: the conversation so far, the model's name and the seed (below 2**53).
+
+    `temperature`, `top_p` and `max_tokens` go before those of the target's settings; None leaves a setting to
+    the target. The seed is only sent if it `has_seed`.
+    """
 
     model: str
     messages: tuple[Message, ...]
-    seed: int
+    seed: int = 0
+    has_seed: bool = True
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The question in the format of chat endpoints."""
+        settings = {
+            "seed": self.seed if self.has_seed else None,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+        }
         return {
             "model": self.model,
             "messages": [message.as_json() for message in self.messages],
-            "seed": self.seed,
+            **{name: value for name, value in settings.items() if value is not None},
         }
 
 
@@ -64,7 +78,7 @@ class Reply:
 
     `truncated` says that the token limit ended it early; it is judged as far as it goes, and marked.
     `total_tokens`, `input_tokens`, `output_tokens` and `cost` (US dollars) are the endpoint's figures for the
-    call, which the cache of replies does not keep. `thinking` is never judged. `redacted` names the user's
+    call; replies that older versions stored have none. `thinking` is never judged. `redacted` names the user's
     keys that were removed from text and thinking.
     """
 
@@ -80,7 +94,13 @@ class Reply:
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """Encode the reply for `JobContext.cached`, as JSON, without the figures of its tokens and cost."""
+        """Encode the reply for `JobContext.cached`, as JSON, with the figures that it has."""
+        figures = {
+            "total_tokens": self.total_tokens,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": self.cost,
+        }
         fields = {
             "text": self.text,
             "truncated": self.truncated,
@@ -88,6 +108,7 @@ class Reply:
             "model": self.model,
             "thinking": self.thinking,
             "redacted": self.redacted,
+            **{name: figure for name, figure in figures.items() if figure is not None},
         }
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode("utf-8")
 

@@ -13,16 +13,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import JobContext, Permanent
+from jobs.chat.model_caller import ModelCaller
+from jobs.chat.objects import find_object
+from jobs.chat.quoting import quote_messages
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
-from jobs.evaluator.model_caller import ModelCaller
 from jobs.evaluator.mutators import MOST_VARIATIONS
-from jobs.evaluator.objects import find_object
 from jobs.evaluator.package_data import read_package_data
-from jobs.evaluator.quoting import quote_messages
 from jobs.http import Unanswered
 
 LENGTH_MAX = 4000

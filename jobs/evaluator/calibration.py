@@ -23,6 +23,8 @@ from engine.kinds import (
 from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
 from jobs.chat.endpoint import ChatTarget
+from jobs.chat.model_caller import JUDGE, model_caller_for
+from jobs.chat.standalone import StandaloneContext
 from jobs.evaluator.agreement import (
     errors_at,
     krippendorff_alpha,
@@ -32,12 +34,9 @@ from jobs.evaluator.agreement import (
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.model_caller import JUDGE
 from jobs.evaluator.questions import MissingAnswer, Tolerance, map_concurrently
 from jobs.evaluator.ratings import RatedReply
 from jobs.evaluator.settings import RubricJudgeSettings
-from jobs.evaluator.setup import model_caller_for
-from jobs.evaluator.standalone import StandaloneContext
 
 logger = logging.getLogger(__name__)
 

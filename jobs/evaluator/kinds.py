@@ -12,6 +12,7 @@ from engine.kinds import (
     JobContext,
 )
 from jobs.chat.limits import tokens_of
+from jobs.chat.model_caller import JUDGE
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
 from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Evaluation
@@ -19,7 +20,6 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.scoring import read_scale
-from jobs.evaluator.model_caller import JUDGE
 from jobs.evaluator.multi_turn import ConversationOptions, Participants, Turn, hold_conversations
 from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
 from jobs.evaluator.questions import Tolerance

@@ -10,7 +10,7 @@ from typing import Any, Self
 from engine.kinds import TARGET, CallLimit, Clock, UsageError
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatClient, ChatTarget
-from jobs.chat.limits import CallLimits
+from jobs.chat.model_caller import ATTACKER, JUDGE, ModelCaller, limits_for, model_caller_for
 from jobs.chat.target import OpenTarget, Target
 from jobs.evaluator import mutators
 from jobs.evaluator.attacker import Attacker
@@ -18,13 +18,11 @@ from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.model_caller import ATTACKER, JUDGE, ModelCaller
 from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
 
 _DIGEST_LENGTH = 16
-_CALLS_AT_ONCE = 8
 _ALL = "all"
 
 
@@ -90,7 +88,7 @@ class EvaluationSetup:
     def call_limits(self) -> Mapping[str, CallLimit | None]:
         """The limits by role; None for a role that is not set up or whose model is in this process."""
         judge, attacker = self.judge_target, self.attacker_target
-        limits = _limits_for(self.target)
+        limits = limits_for(self.target)
         return {
             TARGET: None if limits is None else limits.call_limit,
             JUDGE: None if judge is None else judge.limits().call_limit,
@@ -189,23 +187,3 @@ def target_from_settings(settings: LocalSettings) -> Target:
         return ChatTarget(settings.endpoint, settings.generation)
     path = None if settings.model_path is None else Path(settings.model_path)
     return LocalModel(settings.generation, path, context=settings.context)
-
-
-def model_caller_for(target: Target, client: OpenTarget | None, role: str = TARGET) -> ModelCaller:
-    """A caller that keeps the limits of the target's endpoint.
-
-    Roles that share an endpoint and a key share its rate. Without a `client`, only stored replies are returned.
-    """
-    if isinstance(target, LocalModel):
-        return ModelCaller(target, client, role=role, max_in_flight=target.slots)
-    limits = client.limits if isinstance(client, ChatClient) else _limits_for(target)
-    in_flight = target.endpoint.max_in_flight if isinstance(target, ChatTarget) else _CALLS_AT_ONCE
-    return ModelCaller(target, client, role=role, max_in_flight=in_flight, limits=limits)
-
-
-def _limits_for(target: Target) -> CallLimits | None:
-    """The limits of a target's calls; None if the model is in this process, so that calls are not requests."""
-    if isinstance(target, LocalModel):
-        return None
-    # A callable may reach a server, so its calls count as requests.
-    return target.limits() if isinstance(target, ChatTarget) else CallLimits(target.address)

@@ -12,13 +12,13 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import JobContext
+from jobs.chat.objects import find_object
 from jobs.chat.target import Message, Role
 from jobs.evaluator.attacker import LENGTH_MAX, Attacker, is_sendable
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import Translation
-from jobs.evaluator.objects import find_object
 from jobs.evaluator.package_data import read_package_data
 
 CALLS = 2

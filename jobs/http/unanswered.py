@@ -12,6 +12,7 @@ class Unanswered(StrEnum):
     MODERATED = "moderated"
     EMPTY = "empty"
     TOKEN_LIMIT = "token_limit"  # noqa: S105 (a name, not a password)
+    TOOL_CALL = "tool_call"
     BROKEN_OFF = "broken_off"
     UNREADABLE = "unreadable"
     TIMED_OUT = "timed_out"
@@ -30,6 +31,7 @@ _WORDS = {
     Unanswered.MODERATED: "the provider's moderation withheld the reply",
     Unanswered.EMPTY: "the reply is empty",
     Unanswered.TOKEN_LIMIT: "the token limit was reached before the reply began: raise max_tokens",
+    Unanswered.TOOL_CALL: "the model called a tool and wrote no reply",
     Unanswered.BROKEN_OFF: "the reply broke off",
     Unanswered.UNREADABLE: "the answer is not a chat completion",
     Unanswered.TIMED_OUT: "there was no whole reply in time",

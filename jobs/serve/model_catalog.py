@@ -9,6 +9,7 @@ from typing import Self
 from engine.kinds import Clock, JobKind, UsageError
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.model_caller import model_caller_for
 from jobs.chat.target import Target
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.kinds import MultiTurn, SingleTurn
@@ -16,7 +17,6 @@ from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.setup import (
     EvaluationClient,
     EvaluationSetup,
-    model_caller_for,
     target_from_settings,
 )
 from jobs.serve.config import ServeConfig, is_pattern

@@ -14,11 +14,11 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import rule_broken
+from jobs.chat.model_caller import Unreadable
+from jobs.chat.objects import find_object
 from jobs.evaluator.judge.eligibility import eligible_sentences
 from jobs.evaluator.judge.items import Evidence, Item, Observation, RedFlag
 from jobs.evaluator.judge.text import count_words, locate, split_sentences
-from jobs.evaluator.model_caller import Unreadable
-from jobs.evaluator.objects import find_object
 
 _QUOTE_MAX = 4000
 _CREDIT_WORDS_MIN = 2

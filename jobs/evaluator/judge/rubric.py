@@ -11,15 +11,15 @@ from typing import ClassVar, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from engine.kinds import JobContext
+from jobs.chat.model_caller import ModelCaller
+from jobs.chat.quoting import quote_messages
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.claims import JudgedMessage, read_observations
 from jobs.evaluator.judge.eligibility import join_user_messages
 from jobs.evaluator.judge.items import Item, Judgement, Observation, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
-from jobs.evaluator.model_caller import ModelCaller
 from jobs.evaluator.package_data import read_package_data
-from jobs.evaluator.quoting import quote_messages
 
 VERSION = 1
 """Increment if the same rubric leads to another prompt, or the same answer is read differently."""

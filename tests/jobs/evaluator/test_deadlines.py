@@ -9,11 +9,11 @@ import pytest
 
 from engine import Registry, Sweep, open_engine
 from engine.kinds import Clock, TimedOut
+from jobs.chat.stopwatch import Stopwatch, time_call
 from jobs.chat.target import Question
 from jobs.evaluator.callables import CallableEvaluator
 from jobs.evaluator.evaluation import Evaluation
 from jobs.evaluator.setup import EvaluationClient
-from jobs.evaluator.stopwatch import Stopwatch, time_call
 from tests.jobs.evaluator.models import write_group_of_one
 
 CALL_S = 0.05

@@ -9,7 +9,7 @@ from engine import Status, Sweep, open_engine
 from engine.core.money import Price, Spending
 from engine.report.plans import plan_lines
 from engine.report.words import status_lines, summary_lines
-from jobs.evaluator.model_caller import SHORT_QUESTION
+from jobs.chat.model_caller import SHORT_QUESTION
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import judge_answer
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep

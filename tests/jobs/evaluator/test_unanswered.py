@@ -10,7 +10,7 @@ import pytest
 from engine import Row, Status, Sweep, open_engine
 from engine.cli.exit_codes import exit_code
 from engine.core.states import State
-from jobs.evaluator.model_caller import SHORT_QUESTION
+from jobs.chat.model_caller import SHORT_QUESTION
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import judge_answer
 

@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from engine.clock import SystemClock
 from engine.kinds import UsageError
-from jobs.evaluator.model_caller import SHORT_QUESTION
+from jobs.chat.model_caller import SHORT_QUESTION
 from jobs.serve import server
 from jobs.serve.config import ServeConfig, read_config
 from tests import http_client

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobs.evaluator.objects import find_object
+from jobs.chat.objects import find_object
 
 WANTED = {"items": [{"name": "a", "quote": "so {it} is"}]}
 SPELT = '{"items": [{"name": "a", "quote": "so {it} is"}]}'

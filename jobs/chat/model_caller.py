@@ -1,10 +1,11 @@
-"""Calls to a model from inside an evaluation: bounded, within its rate, and paid for once."""
+"""Calls to a model from inside a job: bounded, within its rate, and paid for once."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import anyio
 
@@ -22,11 +23,13 @@ from engine.kinds import (
     Usage,
     is_away,
 )
+from jobs.chat.built_in import LocalModel
+from jobs.chat.endpoint import ChatClient, ChatTarget
+from jobs.chat.limiters import FairLimiter, SlowStartLimiter
 from jobs.chat.limits import CallLimits
+from jobs.chat.stopwatch import Stopwatch, time_call
 from jobs.chat.target import Message, OpenTarget, Question, Reply, Role, Target, digest
-from jobs.evaluator.limiters import FairLimiter, SlowStartLimiter
-from jobs.evaluator.stopwatch import Stopwatch, time_call
-from jobs.evaluator.unanswerable import Unanswerable, call_unless_unanswerable
+from jobs.chat.unanswerable import Unanswerable, call_unless_unanswerable
 from jobs.http import Unanswered, keep_unread_on_error, note_redacted
 
 JUDGE, ATTACKER = "judge", "attacker"
@@ -38,9 +41,13 @@ SHORT_QUESTION = (
 )
 """A question that any model can answer with a few tokens."""
 
+_CALLS_AT_ONCE = 8
+"""The most calls of a callable at once."""
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
-_READINGS_MAX = 3
+READINGS_MAX = 3
+"""How often a question is asked at most until its answer can be read."""
+_NO_SAMPLE: Mapping[str, Any] = {}
 _CUT_OFF = "; the token limit cut it short: raise max_tokens"
 
 
@@ -65,9 +72,10 @@ class ModelCaller:
     """Calls the models of one target, in one `role`, for all evaluations of a service.
 
     At most `max_in_flight` calls are made at the same time. Without `limits` the model is in this process and
-    calls are not requests. Only as many evaluations run as keep those calls busy, plus one for each model, so
-    that evaluations finish one after the other rather than all at the end. Without a `client`, only stored
-    replies are returned. If a call fails as if the service were down, a short question checks whether it is.
+    calls are not requests. At most `jobs_at_once` jobs have their turn. By default, only as many evaluations
+    run as keep those calls busy, plus one for each model, so that they finish one after the other rather than
+    all at the end. Without a `client`, only stored replies are returned. If a call fails as if the service
+    were down, a short question checks whether it is.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class ModelCaller:
         role: str = TARGET,
         max_in_flight: int,
         limits: CallLimits | None = None,
+        jobs_at_once: int | None = None,
     ) -> None:
         self._client = client
         self._role = role
@@ -88,7 +97,7 @@ class ModelCaller:
             partial(SlowStartLimiter, max_in_flight)
         )
         self._evaluations = FairLimiter(
-            max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
+            jobs_at_once or max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
         )
         self._limits = limits
         self._pings: defaultdict[str, _Ping] = defaultdict(_Ping)
@@ -113,12 +122,14 @@ class ModelCaller:
         read: Read | None = None,
         about: str = "",
         tests: int = 0,
+        sample: Mapping[str, Any] = _NO_SAMPLE,
     ) -> Reply:
         """The reply to a question, from the run's cache if it has been answered before.
 
         If `read` cannot use a reply, the question is asked again with the reason, at most twice. `about`
-        names the case for the event log; `tests` is the number of tests that the question opens. Raises
-        JobError if no usable reply came; nothing is cached then.
+        names the case for the event log; `tests` is the number of tests that the question opens. Equal questions
+        with another `sample` (JSON values) are asked each on its own. Raises JobError if no usable reply
+        came; nothing is cached then.
         """
 
         took: list[Usage] = []
@@ -148,7 +159,7 @@ class ModelCaller:
                     reply = await self._read(question, reply, read, ask_once)
             return reply.to_bytes()
 
-        key = {"call": self._role, "target": self._identity, **question.as_json()}
+        key = {"call": self._role, "target": self._identity, **question.as_json(), **sample}
         once_in_a_job = partial(call_unless_unanswerable, digest(key), call)
         try:
             kept = await context.cached(
@@ -238,7 +249,7 @@ class ModelCaller:
         read: Read,
         ask_once: Callable[[Question], Awaitable[Reply]],
     ) -> Reply:
-        for left in reversed(range(_READINGS_MAX)):
+        for left in reversed(range(READINGS_MAX)):
             try:
                 read(reply.text)
                 break
@@ -246,7 +257,7 @@ class ModelCaller:
                 if not left:
                     raise Transient(
                         f"the {self._role} {question.model} gave no answer that can be used in"
-                        f" {_READINGS_MAX} tries",
+                        f" {READINGS_MAX} tries",
                         detail=f"{error}{_CUT_OFF}" if reply.truncated else str(error),
                         unread=reply.text.encode(),
                     ) from None
@@ -254,3 +265,39 @@ class ModelCaller:
             again = (*question.messages, Message(Role.USER, problem))
             reply = await ask_once(replace(question, messages=again))
         return reply
+
+
+def model_caller_for(
+    target: Target,
+    client: OpenTarget | None,
+    role: str = TARGET,
+    *,
+    jobs_at_once: int | None = None,
+) -> ModelCaller:
+    """A caller that keeps the limits of the target's endpoint.
+
+    Roles that share an endpoint and a key share its rate. Without a `client`, only stored replies are
+    returned. See ModelCaller for `jobs_at_once`.
+    """
+    if isinstance(target, LocalModel):
+        return ModelCaller(
+            target, client, role=role, max_in_flight=target.slots, jobs_at_once=jobs_at_once
+        )
+    return ModelCaller(
+        target,
+        client,
+        role=role,
+        max_in_flight=target.endpoint.max_in_flight
+        if isinstance(target, ChatTarget)
+        else _CALLS_AT_ONCE,
+        limits=client.limits if isinstance(client, ChatClient) else limits_for(target),
+        jobs_at_once=jobs_at_once,
+    )
+
+
+def limits_for(target: Target) -> CallLimits | None:
+    """The limits of a target's calls; None if the model is in this process, so that calls are not requests."""
+    if isinstance(target, LocalModel):
+        return None
+    # A callable may reach a server, so its calls count as requests.
+    return target.limits() if isinstance(target, ChatTarget) else CallLimits(target.address)

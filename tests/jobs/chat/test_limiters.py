@@ -8,10 +8,10 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from jobs.chat.limiters import FairLimiter, SlowStartLimiter
 from jobs.chat.limits import CallLimits
+from jobs.chat.model_caller import ModelCaller
 from jobs.chat.target import CallableTarget, Message, Question, Role
-from jobs.evaluator.limiters import FairLimiter, SlowStartLimiter
-from jobs.evaluator.model_caller import ModelCaller
 from tests.jobs.context import Asked, MemoryContext
 
 
