@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
     from engine.sweep import Sweep
+    from engine.sweep.chat import chat
 
 __all__ = [
     "Attempt",
@@ -96,6 +97,7 @@ __all__ = [
     "Transient",
     "UnreadReply",
     "UsageError",
+    "chat",
     "check",
     "job",
     "open_engine",
@@ -151,6 +153,7 @@ _HOMES = {
     "Registry": "engine.registry",
     "Settings": "engine.settings",
     "Sweep": "engine.sweep",
+    "chat": "engine.sweep.chat",
 }
 
 install_finder()

@@ -130,7 +130,8 @@ def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
         if inside or isinstance(part, int):
             written = written[part] if inside or isinstance(written, list) else None
             yield part
-        elif isinstance(written, Mapping) and last == 0:
+        elif isinstance(written, Mapping) and last == 0 and part != written.get("kind"):
+            # A missing key. The `kind` of a mapping is named where it decides the member of a union.
             yield part
 
 

@@ -177,6 +177,7 @@ class ChatTarget:
     """The models of one endpoint, called with one set of generation settings.
 
     `extra` is added to every request unchanged; `secret_headers` are sent in addition to the endpoint's own.
+    A limit of tokens reserves `assumed_tokens` for a reply whose length nothing limits.
     """
 
     def __init__(
@@ -186,9 +187,11 @@ class ChatTarget:
         *,
         extra: Mapping[str, Any] | None = None,
         secret_headers: Mapping[str, str] | None = None,
+        assumed_tokens: int = 0,
     ) -> None:
         self.endpoint = endpoint
-        self._max_tokens = generation.max_tokens or 0
+        assumed = min(assumed_tokens, endpoint.tokens_per_min or assumed_tokens)
+        self._max_tokens = generation.max_tokens or assumed
         self._secret_headers = dict(secret_headers or {})
         self._options = {**generation.as_json(), **(extra or {})}
 

@@ -15,12 +15,12 @@ def find_object(text: str, *fields: str) -> dict[str, Any] | None:
 
     Models write drafts and explanations before their answer, so the last object is the answer.
     """
-    found = list(_objects(text))
+    found = list(find_objects(text))
     having = [one for one in found if not one.keys().isdisjoint(fields)]
     return next(reversed(having or found), None)
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def find_objects(text: str) -> Iterator[dict[str, Any]]:
     """The top-level objects in a text, without those nested in others."""
     place, broken = text.find("{"), 0
     while place >= 0 and broken < _BROKEN_MAX:

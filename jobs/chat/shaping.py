@@ -43,6 +43,15 @@ class SystemRole(StrEnum):
     NONE = "none"
 
 
+def check_takes_instructions(system_role: SystemRole) -> None:
+    """Raise ValueError if the endpoint of a judge or an attacker would not send it its instructions."""
+    if system_role is SystemRole.NONE:
+        raise ValueError(
+            "system_role: none would leave out what the model has to do; for a model without a"
+            " system role write system_role: user"
+        )
+
+
 def refuse_literal_keys(values: Mapping[str, str]) -> Mapping[str, str]:
     """Raise ValueError for a literal key among headers or query parameters; return them otherwise.
 

@@ -21,20 +21,14 @@ from engine.kinds import ServiceSettings, nearest
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.limits import check_max_tokens
-from jobs.chat.shaping import SystemRole
+from jobs.chat.local_path import LocalPath
+from jobs.chat.shaping import check_takes_instructions
 from jobs.chat.target import Generation
 from jobs.evaluator.translation import Languages
 
 _BUILT_IN_MAX_TOKENS = 64
 ENDPOINT_MAX_TOKENS = 512
 """The most tokens of a target's reply, unless its settings say otherwise."""
-
-
-def _expand_home(path: str) -> str:
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:
-        raise ValueError(f"{path} is in the home folder of an unknown user") from None
 
 
 def _check_max_tokens(max_tokens: int | None, info: ValidationInfo) -> int | None:
@@ -50,7 +44,6 @@ MaxTokens = Annotated[
     AfterValidator(_check_max_tokens),
 ]
 """The most tokens of a target's reply; the model must declare `endpoint` before this field."""
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_expand_home)]
 
 
 _JUDGE_MAX_TOKENS = 2048
@@ -67,11 +60,7 @@ class _ChatModel(BaseModel):
     @field_validator("endpoint")
     @classmethod
     def _check_system_role(cls, endpoint: Endpoint) -> Endpoint:
-        if endpoint.system_role is SystemRole.NONE:
-            raise ValueError(
-                "system_role: none would leave out what the model has to do; for a model without a"
-                " system role write system_role: user"
-            )
+        check_takes_instructions(endpoint.system_role)
         return endpoint
 
     @field_validator("max_tokens", check_fields=False)

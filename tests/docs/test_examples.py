@@ -64,6 +64,24 @@ async def test_the_example_of_an_endpoint_of_one_s_own_runs(tmp_path: Path) -> N
     assert any("suggest the campus counselling centre and a crisis line" in one for one in systems)
 
 
+async def test_the_example_of_a_chat_sweep_runs_on_the_built_in_model(
+    tmp_path: Path, built_in_model: Path
+) -> None:
+    async with open_engine(tmp_path / "store.db") as engine:
+        run: Run = await engine.submit(Sweep.load(FOLDER / "chat.yaml"))
+        status = await run.execute()
+        rows = [row async for row in run.rows()]
+
+    assert (status.cells_done, status.cells_failed, len(rows)) == (16, 0, 16)
+    for row in rows:
+        values = row.values
+        assert str(values["reply"]).strip()
+        assert values["finish_reason"] in ("stop", "length")
+        assert 0 < int(values["tokens_out"]) <= 16 < int(values["tokens_in"])
+        assert (row.passed, row.failed) == ((1, 0) if values["contains"] else (0, 1))
+        assert isinstance(values["one_word"], bool)
+
+
 async def test_the_example_of_circuit_breaker_labs_runs(tmp_path: Path) -> None:
     async with ContractServer(keys=[KEY]) as server:
         sweep = example(

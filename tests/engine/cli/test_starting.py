@@ -38,6 +38,7 @@ def test_a_sweep_to_begin_with_is_valid_and_its_schema_is_beside_it(
 def test_there_is_a_sweep_to_begin_with_for_each_service_and_kind_of_endpoint() -> None:
     assert {(one.service, one.name) for one in TEMPLATES} == {
         ("local", "built-in"),
+        ("chat", "chat"),
         ("local", "endpoint"),
         ("local", "openrouter"),
         ("local", "vllm"),
@@ -78,11 +79,11 @@ def test_no_file_is_overwritten_unless_that_is_asked_for(
     ("args", "problem"),
     [
         (("opnrouter",), "there is no sweep for 'opnrouter'; did you mean \"openrouter\"?"),
-        (("7",), "there is no sweep for '7'; known: built-in, circuit-breaker-labs, endpoint"),
+        (("7",), "there is no sweep for '7'; known: built-in, chat, circuit-breaker-labs"),
         (("ollama", "--output", "sweep.toml"), "give the file the ending .yaml"),
         (("ollama", "--output", "no/such/sweep.yaml"), "cannot be written: No such file"),
         (("ollama", "--output", " .yaml"), "its name has no visible characters"),
-        ((), "say what the sweep is for: nightsweep init built-in|circuit-breaker-labs|endpoint"),
+        ((), "say what the sweep is for: nightsweep init built-in|chat|circuit-breaker-labs"),
     ],
 )
 def test_what_cannot_be_written_is_wrong_usage(
@@ -97,7 +98,7 @@ def test_what_cannot_be_written_is_wrong_usage(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("typed", [b"5\n", b"ollama\n"])
+@pytest.mark.parametrize("typed", [b"6\n", b"ollama\n"])
 def test_on_a_terminal_it_is_asked_what_the_sweep_is_for(
     nightsweep: Nightsweep, tmp_path: Path, typed: bytes
 ) -> None:
@@ -111,7 +112,7 @@ def test_on_a_terminal_it_is_asked_what_the_sweep_is_for(
         os.close(theirs)
 
     assert ended.returncode == 0, asked
-    assert "5  ollama                A model on this machine, through Ollama" in asked
+    assert "6  ollama                A model on this machine, through Ollama" in asked
     assert max(map(len, asked.splitlines())) < 80
     assert (tmp_path / "ollama.yaml").exists()
 
