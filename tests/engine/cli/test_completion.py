@@ -116,7 +116,7 @@ def test_no_name_is_offered_that_a_shell_would_read_as_something_else(
 
 
 def test_services_are_completed(complete: Complete) -> None:
-    assert complete("schema", "c") == ["circuit-breaker-labs"]
+    assert complete("schema", "c") == ["chat", "circuit-breaker-labs"]
     assert {"local", "enkrypt", "scripted"} <= set(complete("schema", ""))
 
 

@@ -13,7 +13,7 @@ from engine.sweep.json_schema import sweep_schema
 from tests.docs.pages import blocks
 from tests.paths import ROOT
 
-SERVICES = ("circuit-breaker-labs", "enkrypt", "local")
+SERVICES = ("chat", "circuit-breaker-labs", "enkrypt", "local")
 
 LOCAL = """
 name: night
