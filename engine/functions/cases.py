@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from engine.core.errors import Problem
 from engine.documents.document import problem_of
+from engine.documents.frames import rows_of_frame
 from engine.documents.malformed import Malformed
 from engine.documents.places import child_path
 from engine.documents.reading import decode_text
@@ -76,12 +76,8 @@ def _label(value: Any) -> str | None:
 def _rows_of(cases: Cases) -> _Rows:
     if isinstance(cases, str | Path):
         return _rows_of_file(Path(cases))
-    # pyarrow and polars before pandas, whose to_dict polars has as well.
-    for convert in ("to_pylist", "to_dicts"):
-        if callable(method := getattr(cases, convert, None)):
-            return _numbered(method())
-    if callable(to_dict := getattr(cases, "to_dict", None)):
-        return _numbered(map(_without_missing, to_dict("records")))
+    if (rows := rows_of_frame(cases)) is not None:
+        return _numbered(rows)
     if isinstance(cases, Mapping) or not isinstance(cases, Iterable):
         raise UsageError(
             f"{CASES}: must be a list of mappings, a data frame, or the path of a file, not"
@@ -95,17 +91,6 @@ def _numbered(rows: Iterable[Any]) -> _Rows:
         return Problem(child_path(place, name) if name else place, message)
 
     return _Rows(((f"{CASES}[{at}]", row) for at, row in enumerate(rows)), problem)
-
-
-def _without_missing(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of pandas with None for its missing values (NaN, NaT, NA)."""
-    return {name: None if _is_missing(value) else value for name, value in row.items()}
-
-
-def _is_missing(value: Any) -> bool:
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and isnan(value)
 
 
 def _rows_of_file(path: Path) -> _Rows:

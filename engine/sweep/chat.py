@@ -1,27 +1,19 @@
 """Chat sweeps from Python: the mapping of a sweep file, made of arguments."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
+from engine.documents.frames import rows_of_frame
 from engine.registry import Registry
 from engine.sweep.model import Sweep
 
 _NAME_MAX = 60
 
 
-@runtime_checkable
-class Frame(Protocol):
-    """A data frame of pandas, polars or the like, with an input in each row."""
-
-    @property
-    def columns(self) -> Any:
-        """The names of its columns."""
-        ...
-
-
-Inputs: TypeAlias = Frame | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
-"""Texts and mappings such as {"id": ..., "text": ..., "expected": ...}; {"file": ...}; or a data frame."""
+Inputs: TypeAlias = Any
+"""A list of texts and of mappings such as {"id": ..., "text": ..., "expected": ...}; {"file": ...}; or a data frame
+of pandas, polars or pyarrow with an input in each row."""
 Prompts: TypeAlias = Mapping[str, str | None] | Sequence[str | Mapping[str, Any]]
 """System prompts by name, None for a baseline without one; or texts and mappings as in a sweep file."""
 
@@ -132,24 +124,17 @@ def _inputs(inputs: Inputs) -> Any:
         return inputs
     if isinstance(inputs, str):
         return [inputs]
-    if isinstance(inputs, Frame):
-        return [_known(record) for record in _records_of(inputs)]
-    return list(inputs)
+    rows = rows_of_frame(inputs)
+    return list(inputs) if rows is None else [_known(row) for row in rows]
 
 
-def _records_of(frame: Any) -> list[Mapping[str, Any]]:
-    """The rows of a data frame: polars has `to_dicts`, pandas `to_dict`."""
-    rows = frame.to_dicts() if hasattr(frame, "to_dicts") else frame.to_dict("records")
-    return list(rows)
-
-
-def _known(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without its missing values, which pandas has as NaN, and with Python's own numbers."""
-    values = {
+def _known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without its missing values, and with Python's own numbers."""
+    return {
         str(name): value.item() if hasattr(value, "item") else value
-        for name, value in record.items()
+        for name, value in row.items()
+        if value is not None
     }
-    return {name: value for name, value in values.items() if value is not None and value == value}
 
 
 def _prompts(prompts: Prompts) -> list[Any]:

@@ -55,8 +55,8 @@ def test_a_mapping_names_its_text_and_keeps_its_other_fields(field: str, tmp_pat
         ),
         (
             "inputs.yaml",
-            "[{id: fr, question: 'France, please', expected: Paris},"
-            "{id: jp, question: Japan, expected: Tokyo}]",
+            """- {id: fr, question: 'France, please', expected: Paris}
+- {id: jp, question: Japan, expected: Tokyo}""",
         ),
     ],
 )
