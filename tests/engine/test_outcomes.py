@@ -174,7 +174,7 @@ async def test_a_store_of_an_earlier_version_has_its_outcomes_in_the_order_of_th
         service.recording.script = good
         await run.execute()
         before = models(await all_outcomes(run))
-    downgrade(path, "0020")
+    downgrade(path, "0021")
 
     async with opened(path, service, clock) as engine, clock.jumping():
         outcomes = await all_outcomes(await engine.run("scripted"))
