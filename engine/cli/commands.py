@@ -181,7 +181,7 @@ def results(
             "--output",
             metavar="FILE",
             envvar="NIGHTSWEEP_RESULTS_OUTPUT",
-            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet.",
+            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet, .arrow.",
         ),
     ] = None,
     with_past: Annotated[
@@ -229,17 +229,17 @@ def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
 async def _write(
     run: "Run", form: RowFormat, target: Path | None, *, past: bool
 ) -> "RowCounts | None":
-    from engine.report.columns import axis_columns
+    from dataclasses import replace
+
     from engine.report.files import new_file
-    from engine.report.sheet import Sheet, write_sheet
+    from engine.report.sheet import write_sheet
     from engine.results.coverage import CountedRows
 
-    rows = CountedRows(partial(run.rows, past=past), run.facts.folded_field)
-    sheet = Sheet(
-        run=run.name,
+    sheet = await run.sheet(past=past)
+    rows = CountedRows(sheet.rows, run.facts.folded_field)
+    sheet = replace(
+        sheet,
         rows=rows,
-        axes=axis_columns(run.facts.axes),
-        values=await run.value_columns(),
         width=_table_width(target),
         encoding="utf-8" if target is not None else sys.stdout.encoding,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from engine.core.canonical import digest
 from engine.core.states import State
 from engine.core.values import Value
 
@@ -57,6 +58,12 @@ class Row:
     """The failure rate if all unanswered questions had failed."""
     identity: str | None = None
     """16 hexadecimal digits of what decided the answer; numbers are comparable only if they are equal."""
+    attempts: int = 0
+    """The attempts of its job that count against `retry.attempts`; an answer gives several cells the same."""
+    seconds: float | None = None
+    """How long the attempt took whose answer this is; None without one, and for a reused answer."""
+    answered_at: float | None = None
+    """When its answer came, in seconds since the Unix epoch; None without an answer."""
     error: str | None = None
     values: Mapping[str, Value] = field(default_factory=dict)
     """Further values that the job kind reads from the answer, by name."""
@@ -73,6 +80,15 @@ class Row:
         # The table shows the failure rate as "rate".
         names = (*cls.known_columns(), "rate", "repeat", *axes, *map(digest_column, axes))
         return frozenset(name.lower() for name in names)
+
+
+_NO_TEXT = digest(None)
+_DIGEST_LENGTH = 12
+
+
+def short_digest(content: str) -> str | None:
+    """The digest of a content as rows have it, from the whole one; None for that of no content."""
+    return None if content == _NO_TEXT else content[:_DIGEST_LENGTH]
 
 
 def digest_column(axis: str) -> str:

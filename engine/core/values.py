@@ -12,7 +12,7 @@ ValueType: TypeAlias = type[str] | type[int] | type[float] | type[bool]
 MAX_BYTES = 262_144
 """The largest size of a result's values as JSON, in bytes: every row reads all of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INTEGER_MAX = 2**63 - 1
+INTEGER_MAX = 2**63 - 1
 """The largest number in a column of 64-bit integers."""
 
 
@@ -47,7 +47,7 @@ def _is_known(name: str, value: object) -> bool:
         case bool() | str():
             return True
         case int():
-            if abs(value) > _INTEGER_MAX:
+            if abs(value) > INTEGER_MAX:
                 raise ValueError(f"the value {name!r} is an integer of more than 64 bits")
             return True
         case float():

@@ -4,9 +4,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from engine.core.rows import Row, digest_column
+from engine.report.columns import AxisContents
+from engine.report.times import utc_text
+
+_NONE: Mapping[str, AxisContents] = MappingProxyType({})
 
 
 def document(value: Any) -> Any:
@@ -33,20 +38,33 @@ _MEASURED = tuple(
 _ENCODER = json.JSONEncoder(allow_nan=False)
 
 
-def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
+def row_document(
+    row: Row, values: Iterable[str] = (), contents: Mapping[str, AxisContents] = _NONE
+) -> dict[str, Any]:
     """Convert a row to one flat object: its axes, what is known of the cell, its `values`; unknown is None.
 
-    Its values are what JSON takes: a run has a million of them, and nothing looks into each again.
+    Of the axes in `contents` it has the contents in place of the labels. Its values are what JSON takes: a
+    run has a million of them, and nothing looks into each again.
     """
     found = dict(row.labels)
+    if contents:
+        found = {}
+        for name, label in row.labels.items():
+            if (of := contents.get(name)) is None:
+                found[name] = label
+            else:
+                found |= of.document_of(row)
     for name, digest in row.digests.items():
-        found[digest_column(name)] = digest
+        if name not in contents or contents[name].has_digest:
+            found[digest_column(name)] = digest
     found["asked"] = row.asked
     found["state"] = str(row.state)
     for name in _MEASURED:
         found[name] = getattr(row, name)
     if row.unanswered_reasons is not None:
         found["unanswered_reasons"] = dict(row.unanswered_reasons)
+    if row.answered_at is not None:
+        found["answered_at"] = utc_text(row.answered_at)
     found["source"] = row.source.value
     found["error"] = row.error
     for name in values:
@@ -54,12 +72,12 @@ def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
     return found
 
 
-def row_json(row: Row, values: Iterable[str] = ()) -> str:
-    """Convert a row to one line of JSON in ASCII: the object of `row_document`, without a line break.
+def line_json(found: Mapping[str, Any]) -> str:
+    """Convert the object of a row to one line of JSON in ASCII, without a line break.
 
     Raises ValueError for a NaN or an infinity, which JSON lacks.
     """
-    return _ENCODER.encode(row_document(row, values))
+    return _ENCODER.encode(found)
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

@@ -4,12 +4,13 @@ import codecs
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from engine.core.errors import UsageError
-from engine.core.rows import Rows
+from engine.core.rows import Row, Rows
 from engine.core.values import ValueType
-from engine.report.columns import KNOWN
+from engine.report.columns import KNOWN, AxisColumns, ColumnType
+from engine.report.document import row_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Sheet:
 
     run: str
     rows: Rows
-    axes: Mapping[str, ValueType]
+    axes: AxisColumns
     """The columns that identify the cell of a row."""
     values: Mapping[str, ValueType] = field(default_factory=dict)
     """The columns of further values that the job kind reports for its answers."""
@@ -31,10 +32,24 @@ class Sheet:
     encoding: str = "utf-8"
 
     @property
-    def columns(self) -> dict[str, ValueType]:
+    def columns(self) -> dict[str, ColumnType]:
         """All columns in their order, with their types; any value may be None."""
-        own = {**self.axes, **KNOWN}
+        own = {**self.axes.types, **KNOWN}
         return own | {name: kind for name, kind in self.values.items() if name not in own}
+
+    def to_document(self, row: Row) -> dict[str, Any]:
+        """The values of a row by column, as JSON takes them: contents of axes and times as texts included.
+
+        Nothing looks into each of a million rows again: contents of axes are shared between them.
+        """
+        return row_document(row, self.values, self.axes.contents)
+
+    def to_flat_document(self, row: Row) -> dict[str, Any]:
+        """The document of a row with the contents of axes as in frames: lists and objects as JSON texts."""
+        found = self.to_document(row)
+        for contents in self.axes.contents.values():
+            found |= contents.cells_of(row)
+        return found
 
 
 WriteSheet: TypeAlias = Callable[[Sheet, BinaryIO], Awaitable[None]]

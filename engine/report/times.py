@@ -77,3 +77,12 @@ def _zone_name(time: float, zone: str | None) -> str:
     name = _to_local(time, None).tzname() or "UTC"
     # A zone without an abbreviation has its offset as its name, such as -03.
     return f"UTC{name}" if name[:1] in "+-" else name
+
+
+def utc_text(seconds: float) -> str:
+    """Write a time in seconds since the Unix epoch as ISO 8601 in UTC, such as 2027-01-15T08:00:00.250000Z.
+
+    All such texts are equally long, so they sort like their times.
+    """
+    at = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return at.isoformat(timespec="microseconds") + "Z"

@@ -5,18 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.axes import Scalar
-from engine.core.canonical import digest
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
-from engine.core.rows import Row, Source
+from engine.core.rows import Row, Source, short_digest
 from engine.core.states import State
 from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.store import JobRow
 
 UNREADABLE = "the answer lists no scores to read at another threshold"
 OUTDATED = "from before `run --fresh`, not yet asked again"
-_NO_TEXT = digest(None)
-_DIGEST_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +79,12 @@ def _row(
 ) -> Row:
     known: dict[str, Any] = {
         "labels": labels,
-        "digests": {
-            axis: None if content == _NO_TEXT else content[:_DIGEST_LENGTH]
-            for axis, content in job.documents.items()
-        },
+        "digests": {axis: short_digest(content) for axis, content in job.documents.items()},
         "asked": is_asked,
         "outdated": job.outdated and is_asked is not False,
+        "attempts": job.attempts,
+        "seconds": job.seconds,
+        "answered_at": job.answered_at,
     }
     if job.passed is None or job.failed is None:
         return Row(**known, state=job.state, source=Source.MISSING, error=job.error)

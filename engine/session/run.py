@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.clock import Clock
 from engine.core.errors import UsageError
@@ -17,6 +19,10 @@ from engine.core.runs import Event, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Status
 from engine.core.values import ValueType
+from engine.report.files import new_file
+from engine.report.formats import FORMATS
+from engine.report.frames import ArrowSheet, require_packages, to_pandas, to_polars
+from engine.report.sheet import Sheet, write_sheet
 from engine.results.findings import findings
 from engine.results.rows import RowRules, rows, rows_of
 from engine.session import inspection
@@ -24,10 +30,16 @@ from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
 from engine.session.executor import Executor
 from engine.session.identity import Identity
+from engine.session.sheets import make_sheet
 from engine.session.status import StatusReader
 from engine.settings import Settings
 from engine.store import RunRow, Store
 from engine.sweep import Sweep, SweepFacts
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow  # type: ignore[import-untyped]
 
 
 class Run:
@@ -202,6 +214,61 @@ class Run:
             unanswered=self.facts.unanswered,
             names=self.facts.document_labels(),
         )
+
+    async def sheet(self, *, past: bool = False) -> Sheet:
+        """The run's `rows` with their columns, as formats and frames take them.
+
+        The columns and their types are determined now: they depend on the sweep and on the names and types of
+        the values in the store, not on the rows.
+        """
+        row = await self._find_row()
+        return await make_sheet(
+            self._store, self.facts, row, partial(self.rows, past=past), past=past
+        )
+
+    async def to_arrow(self, *, past: bool = False) -> "pyarrow.Table":
+        """The run's `rows` as a table of Arrow, one row per cell, with the columns of `nightsweep results`.
+
+        Columns have the same types whatever the rows are: texts of axes, `state` and `source` are dictionaries,
+        other texts strings, numbers int64 or double, `answered_at` a time in UTC in microseconds. Any value may
+        be null. An argument of a function is its content, and each field of a case is a column. Memory holds the
+        whole table: `to_parquet` does not.
+
+        Raises UsageError if pyarrow is not installed (extra `frames`), and as `rows` does.
+        """
+        return await ArrowSheet(await self.sheet(past=past)).to_table()
+
+    async def to_pandas(self, *, past: bool = False) -> "pandas.DataFrame":
+        """The run's `rows` as a pandas frame, one row per cell, with the columns of `to_arrow`.
+
+        Columns are nullable: `category`, `string`, `Int64`, `Float64`, `boolean` and `datetime64[us, UTC]`;
+        what is not known is NA. Raises UsageError if pandas is not installed (extra `pandas`), and as `rows`
+        does.
+        """
+        require_packages("pandas")
+        return to_pandas(await self.to_arrow(past=past))
+
+    async def to_polars(self, *, past: bool = False) -> "polars.DataFrame":
+        """The run's `rows` as a polars frame, one row per cell, with the columns of `to_arrow`.
+
+        Columns are `Categorical`, `String`, `Int64`, `Float64`, `Boolean` and `Datetime` in UTC; what is not
+        known is null. Raises UsageError if polars is not installed (extra `polars`), and as `rows` does.
+        """
+        require_packages("polars")
+        return to_polars(await self.to_arrow(past=past))
+
+    async def to_parquet(self, path: str | Path, *, past: bool = False) -> None:
+        """Write the run's `rows` to a Parquet file, one row per cell, with the columns of `to_arrow`.
+
+        Rows are read and written 10,000 at a time: memory does not grow with their number. The file, of mode
+        0600, appears at `path` once it is whole, and replaces one that is there.
+
+        Raises UsageError if pyarrow is not installed (extra `frames`) or the file cannot be written, and as
+        `rows` does.
+        """
+        sheet = await self.sheet(past=past)
+        with new_file(Path(path)) as stream:
+            await write_sheet(FORMATS["parquet"], sheet, stream)
 
     async def findings(self, *, past: bool = False) -> AsyncIterator[Finding]:
         """Yield each failed test of the answers that count in `rows`, in the order of the file, then of the answer.

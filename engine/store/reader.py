@@ -38,7 +38,7 @@ from engine.store.queries import (
 from engine.store.queries.calls import KeptReply
 from engine.store.queries.holdings import Holding
 from engine.store.queries.layouts import KeptLayout
-from engine.store.queries.results import JobRow
+from engine.store.queries.results import JobRow, PastValue
 from engine.store.queries.runs import NewRun, RunFingerprint, RunRow
 from engine.store.queries.settled import SettledPage
 from engine.store.queries.totals import Totals
@@ -293,6 +293,13 @@ class StoreReader:
         return await self._database.ask(
             lambda connection: results.value_columns(connection, run_id)
         )
+
+    async def past_values(self, of: RunRow) -> list[PastValue]:
+        """The values of jobs that the sweep of a run no longer asks for, or that its expansion has not reached yet.
+
+        They are in no order; the sweep may have them, too. All these jobs are read.
+        """
+        return await self._database.ask(lambda connection: results.find_past_values(connection, of))
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """Yield the jobs of a run with their results, in the order of the file, read page by page.

@@ -10,7 +10,6 @@ from engine import Engine, open_engine
 from engine.core.inspection import JobFilter
 from engine.kinds import Allotment, Answer, Job, Permanent, UsageError
 from engine.registry import Registry
-from engine.report.columns import axis_columns
 from engine.testing import ScriptedService
 from tests.engine.scenes import finished, good, opened, sweep
 
@@ -27,7 +26,7 @@ async def read(engine: Engine) -> dict[str, Any]:
     jobs = [job async for job in run.jobs(JobFilter(where={"prompt": "bare"}))]
     return {
         "status": replace(await run.status(), at=0.0, requests_per_min=None),
-        "columns": axis_columns(run.facts.axes),
+        "columns": (await run.sheet()).columns,
         "rows": [row async for row in run.rows()],
         "jobs": jobs,
         "details": [await run.job(job.id) for job in jobs],

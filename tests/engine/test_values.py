@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import pytest
 
 from engine import Engine, Run
 from engine.kinds import Answer, Job
-from engine.report.columns import axis_columns
 from engine.report.formats import FORMATS
-from engine.report.sheet import Sheet, write_sheet
+from engine.report.sheet import write_sheet
 from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.engine.store.scenes import rows as stored
@@ -32,13 +32,7 @@ def with_values(job: Job) -> Answer:
 
 
 async def written(run: Run, form: str, width: int = 80) -> bytes:
-    sheet = Sheet(
-        run=run.name,
-        rows=run.rows,
-        axes=axis_columns(run.sweep.matrix.axes),
-        values=await run.value_columns(),
-        width=width,
-    )
+    sheet = replace(await run.sheet(), width=width)
     stream = BytesIO()
     await write_sheet(FORMATS[form], sheet, stream)
     return stream.getvalue()

@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 from engine.core.model import describe_reasons
 from engine.core.terminal import plain
-from engine.report.document import row_document
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 # Beginnings of formulas, also in full-width forms. A cell may also begin after ; or |, because lists are
@@ -29,7 +28,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
         if not names:
             names = list(sheet.columns)
             writer.writerow([csv_cell(name) for name in names])
-        values = row_document(row, sheet.values)
+        values = sheet.to_flat_document(row)
         writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
 
 

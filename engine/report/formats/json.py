@@ -2,20 +2,20 @@
 
 from typing import BinaryIO
 
-from engine.report.document import row_json
+from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
     """Write one row per line, so that a reader need not hold the whole list in memory.
 
-    Without rows the list is empty. Raises ValueError for a value that JSON lacks (`row_json`); what has
+    Without rows the list is empty. Raises ValueError for a value that JSON lacks (`line_json`); what has
     been written by then is not a whole list.
     """
     text = text_to(stream)
     before = "[\n"
     async for row in sheet.rows():
-        text.write(before + row_json(row, sheet.values))
+        text.write(before + line_json(sheet.to_document(row)))
         before = ",\n"
     text.write("[]\n" if before == "[\n" else "\n]\n")
 

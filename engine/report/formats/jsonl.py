@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from engine.report.document import row_json
+from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
@@ -13,7 +13,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
     """
     text = text_to(stream)
     async for row in sheet.rows():
-        text.write(row_json(row, sheet.values) + "\n")
+        text.write(line_json(sheet.to_document(row)) + "\n")
 
 
 FORMAT = RowFormat(name="jsonl", ending=".jsonl", write=write)

@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, case, false, func, select, true, tuple_
+from sqlalchemy import Select, and_, bindparam, case, false, func, or_, select, true, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import EventKind
-from engine.core.states import State
+from engine.core.states import AttemptOutcome, State
 from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
 from engine.store.queries import totals
 from engine.store.queries.fresh import fresh_of
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
-from engine.store.schema import event, job, result, run
+from engine.store.schema import attempt, event, job, result, run
 
 _PAGE = 1_000
 
@@ -47,6 +47,12 @@ class JobRow(NamedTuple):
     unanswered: Mapping[str, int]
     values: Mapping[str, Value]
     reused: bool
+    attempts: int = 0
+    """The attempts that count."""
+    seconds: float | None = None
+    """How long the attempt with its answer took; None without one in this run."""
+    answered_at: float | None = None
+    """When its answer came, in seconds since the Unix epoch."""
     outdated: bool = False
     """Whether `run --fresh` asks it again, and no answer has come since then."""
     provenance: str | None = None
@@ -96,6 +102,18 @@ def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]
     return [(one, jobs[one.id]) for one in found]
 
 
+# The attempt with the answer ended when the answer was recorded; a late answer may be that of any attempt.
+# Of equal times, which only a simulated clock gives, one is taken.
+_SECONDS = (
+    select(func.max(attempt.c.ended_at - attempt.c.sent_at))
+    .where(
+        attempt.c.job_id == job.c.id,
+        attempt.c.outcome == AttemptOutcome.SUCCEEDED,
+        attempt.c.ended_at == result.c.recorded_at,
+    )
+    .correlate(job, result)
+    .scalar_subquery()
+)
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _STATES = {str(state): state for state in State}
 _decode = json.JSONDecoder().decode
@@ -118,6 +136,9 @@ _JOBS = select(
     result.c.unanswered,
     result.c["values"].label("further"),
     result.c.reused_from,
+    job.c.attempts,
+    _SECONDS.label("seconds"),
+    result.c.recorded_at,
 ).select_from(job.outerjoin(result, result.c.job_id == job.c.id))
 _IN_ORDER = (
     job.c.run_id == bindparam("run_id"),
@@ -197,6 +218,9 @@ def job_row(
     unanswered: str | None,
     further: str | None,
     reused_from: int | None,
+    attempts: int,
+    seconds: float | None,
+    recorded_at: float | None,
     is_outdated: int,
 ) -> JobRow:
     """A row of `select_jobs`, column by column: names are looked up for each row, positions are not."""
@@ -217,6 +241,10 @@ def job_row(
         {} if unanswered is None else _decode(unanswered),
         {} if further is None else _decode(further),
         reused_from is not None,
+        attempts,
+        # A clock may have been set back meanwhile. Times as floats are exact to a microsecond.
+        None if seconds is None else max(0.0, round(seconds, 6)),
+        recorded_at,
         bool(is_outdated),
         provenance,
     )
@@ -245,6 +273,35 @@ def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
     for name, kind in connection.execute(query):
         found.setdefault(name, set()).add(_TYPES[kind])
     return {name: column_type(found[name]) for name in sorted(found)}
+
+
+class PastValue(NamedTuple):
+    """A value of an axis that jobs of earlier versions of a sweep have."""
+
+    axis: str
+    """The axis' field."""
+    label: Any
+    digest: str | None
+    """The digest of its content; None if the axis has no contents beside its labels."""
+
+
+def find_past_values(connection: Connection, of: RunRow) -> list[PastValue]:
+    """The values of jobs that the sweep of a run no longer asks for, or that its expansion has not reached yet.
+
+    They are in no order; the sweep may have them, too. All these jobs are read.
+    """
+    label = func.json_each(job.c.labels).table_valued("key", "value", name="label")
+    content = func.json_each(job.c.documents).table_valued("key", "value", name="content")
+    is_past = job.c.cell_count == 0
+    if not of.is_expanded:
+        is_past = or_(is_past, job.c.generation < of.generation)
+    query = (
+        select(label.c.key, label.c.value, content.c.value)
+        .select_from(job.join(label, true()).outerjoin(content, content.c.key == label.c.key))
+        .where(job.c.run_id == of.id, is_past)
+        .distinct()
+    )
+    return [PastValue(*row) for row in connection.execute(query)]
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from engine.core.errors import UsageError
 from engine.core.rows import Row, RowCounts
 from engine.core.runs import RunState
-from engine.core.values import ValueType
+from engine.report.columns import AxisColumns
 from engine.report.coverage import counts_lines
 from engine.report.files import new_file
 from engine.report.formats import FORMATS, format_of
@@ -24,7 +24,7 @@ from engine.results.coverage import CountedRows
 from tests.engine.report.samples import SAMPLE, answered, given, status, unanswered
 
 TEXT = tuple(name for name, form in FORMATS.items() if form.is_text)
-AXES: dict[str, ValueType] = {"model": str, "prompt": str, "threshold": float}
+AXES = AxisColumns(types={"model": str, "prompt": str, "threshold": float})
 
 
 async def counted(
@@ -64,6 +64,9 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "lowest_rate",
         "highest_rate",
         "identity",
+        "attempts",
+        "seconds",
+        "answered_at",
         "source",
         "error",
     ]
@@ -88,6 +91,9 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "lowest_rate": None,
         "highest_rate": None,
         "identity": None,
+        "attempts": 0,
+        "seconds": None,
+        "answered_at": None,
         "source": "missing",
         "error": "Unknown model: qwen/qwen9",
     }

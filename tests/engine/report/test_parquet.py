@@ -1,10 +1,9 @@
-import builtins
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
@@ -19,16 +18,17 @@ from engine.core.axes import (
 )
 from engine.core.errors import UsageError
 from engine.core.matrix import MatrixAxis
-from engine.core.rows import Row
-from engine.report.columns import axis_columns
+from engine.core.rows import Row, Source
+from engine.report import frames
+from engine.report.columns import AxisColumns
 from engine.report.document import row_document
 from engine.report.files import new_file
-from engine.report.formats import parquet
+from engine.report.formats import FORMATS
 from engine.report.sheet import Sheet, write_sheet
 from tests.engine.report.samples import answered, given, unanswered
 
 VALUE = (AxisValue(label="x", content="x"),)
-AXES = axis_columns(
+AXES = AxisColumns.of(
     [
         MatrixAxis(axis=axis, values=VALUE, own=1)
         for axis in (
@@ -57,7 +57,7 @@ def sheet(*rows: Row) -> Sheet:
 
 async def written(file: Path, *rows: Row) -> pyarrow.parquet.ParquetFile:
     with new_file(file) as stream:
-        await write_sheet(parquet.FORMAT, sheet(*rows), stream)
+        await write_sheet(FORMATS["parquet"], sheet(*rows), stream)
     return pyarrow.parquet.ParquetFile(file)
 
 
@@ -96,7 +96,10 @@ async def test_each_column_has_one_type_whatever_its_values_are(tmp_path: Path) 
         "int64",
     ]
     assert (types["asked"], types["total"], types["ci_low"]) == ("bool", "int64", "double")
-    assert {types[name] for name in ("model", "prompt_digest", "state", "error")} == {"string"}
+    assert {types[name] for name in ("model", "prompt_digest", "state", "source")} == {
+        "dictionary<values=string, indices=int32, ordered=0>"
+    }
+    assert (types["error"], types["answered_at"]) == ("string", "timestamp[us, tz=UTC]")
 
 
 async def test_no_rows_are_a_file_with_all_columns(tmp_path: Path) -> None:
@@ -106,17 +109,50 @@ async def test_no_rows_are_a_file_with_all_columns(tmp_path: Path) -> None:
     assert found.schema_arrow.names == list(row_document(answered(0, 0, digests=DIGESTS, **LABELS)))
 
 
-async def test_rows_are_written_a_row_group_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parquet, "ROW_GROUP", 4)
-    rows = [answered(1, 4, **{**LABELS, "repeat": number}) for number in range(10)]
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "BATCH_ROWS", 4)
 
-    found = await written(tmp_path / "x.parquet", *rows)
+
+ROWS = [answered(1, 4, **{**LABELS, "repeat": number}) for number in range(10)]
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_rows_are_written_a_row_group_at_a_time(tmp_path: Path) -> None:
+    found = await written(tmp_path / "x.parquet", *ROWS)
 
     groups = [found.metadata.row_group(n).num_rows for n in range(found.metadata.num_row_groups)]
     assert groups == [4, 4, 2]
     assert found.read()["repeat"].to_pylist() == list(range(10))
+
+
+class TrackedRow(Row):
+    """A row that can be told from equal ones, and of which is known whether it is held."""
+
+    __slots__ = ("__weakref__",)
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+async def test_no_more_rows_than_a_batch_has_are_held_however_many_there_are(form: str) -> None:
+    alive: WeakSet[Row] = WeakSet()
+    most = 0
+
+    async def rows() -> AsyncIterator[Row]:
+        nonlocal most
+        for number in range(100):
+            row = TrackedRow(
+                labels={**LABELS, "repeat": number}, state=f"{number}", source=Source.MISSING
+            )
+            alive.add(row)
+            most = max(most, len(alive))
+            yield row
+
+    await write_sheet(FORMATS[form], Sheet(run="night", rows=rows, axes=AXES), BytesIO())
+
+    assert most <= 4 + 1
 
 
 async def test_text_that_utf_8_cannot_say_does_not_cost_the_file(tmp_path: Path) -> None:
@@ -132,26 +168,4 @@ class Terminal(BytesIO):
 
 async def test_parquet_is_not_written_to_a_terminal() -> None:
     with pytest.raises(UsageError, match=r"--output FILE\.parquet"):
-        await write_sheet(parquet.FORMAT, sheet(), Terminal())
-
-
-@pytest.fixture
-def without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    found = builtins.__import__
-
-    def absent(name: str, *rest: Any, **more: Any) -> Any:
-        if name.partition(".")[0] == "pyarrow":
-            raise ModuleNotFoundError(name)
-        return found(name, *rest, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(builtins, "__import__", absent)
-        yield
-
-
-@pytest.mark.usefixtures("without_pyarrow")
-async def test_the_extra_that_is_missing_is_named_and_no_file_is_left(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"pip install 'nightsweep\[frames\]'"):
-        await written(tmp_path / "x.parquet")
-
-    assert os.listdir(tmp_path) == []  # noqa: PTH208  # a call of Path would block
+        await write_sheet(FORMATS["parquet"], sheet(), Terminal())
