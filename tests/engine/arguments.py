@@ -1,7 +1,6 @@
 """A sweep over a function's arguments and cases, for tests of what is made of their contents."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from engine import Sweep
@@ -37,7 +36,7 @@ def function_sweep(
         for axis, values in arguments
         if values
     ]
-    return replace(read, matrix=Matrix(axes=(*read.matrix.axes, *axes)))
+    return read.with_fields(matrix=Matrix(axes=(*read.matrix.axes, *axes)))
 
 
 def _labelled(contents: Sequence[Any]) -> tuple[AxisValue, ...]:
