@@ -25,6 +25,7 @@ from engine.kinds import (
 )
 from jobs.chat.built_in import LocalModel
 from jobs.chat.completions import Completion, read_failed
+from jobs.chat.families import same_family_warning
 from jobs.chat.inputs import TEXT, Input, read_input
 from jobs.chat.limits import tokens_of
 from jobs.chat.model_caller import READINGS_MAX
@@ -207,7 +208,15 @@ class CompletionKind(JobKind):
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         is_omitted = self.setup.settings.system_role is SystemRole.NONE
-        return [_UNPROMPTED] if is_omitted and labels.get("system_prompts") else []
+        found = (
+            same_family_warning(judge.model, str(model))
+            for _, judge, _ in self.setup.judges
+            for model in labels["models"]
+        )
+        return [
+            *([_UNPROMPTED] if is_omitted and labels.get("system_prompts") else []),
+            *dict.fromkeys(warning for warning in found if warning is not None),
+        ]
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
         return (

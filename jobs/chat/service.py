@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,15 +112,11 @@ class Chat(Service):
         self, client: OpenChat, models: Sequence[str], *, ask: bool
     ) -> Sequence[Check]:
         """Check the models of the sweep, then those of the judges: on the endpoints' lists, or by asking them."""
-        judges = [
-            await (
-                ask_each(client.judges[role], [judge.model])
-                if ask
-                else find_listed(client.judges[role], [judge.model], f"{role}'s model")
-            )
-            for role, judge, _ in self._setup.judges
-        ]
-        if client.target is None:
-            return list(chain(*judges))
         check = ask_each if ask else find_listed
-        return [*await check(client.target, models), *chain(*judges)]
+        found = [] if client.target is None else [*await check(client.target, models)]
+        for role, judge, _ in self._setup.judges:
+            chat, named = client.judges[role], [judge.model]
+            found += await (
+                ask_each(chat, named) if ask else find_listed(chat, named, f"{role}'s model")
+            )
+        return found

@@ -23,12 +23,12 @@ from engine.kinds import (
 )
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import Endpoint
+from jobs.chat.families import same_family_warning
 from jobs.chat.model_caller import ATTACKER, JUDGE
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
 from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
-from jobs.evaluator.families import same_family_warning
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.seeds import Purpose, derive_seed
 from jobs.evaluator.settings import RubricJudgeSettings

@@ -40,7 +40,6 @@ _OTHER_NAMES = {
     "huggingface": "",
     "tgi": "",
     "sglang": "",
-    "chat": "",
     "endpoint": "",
     "api": "",
 }

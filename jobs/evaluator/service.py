@@ -21,12 +21,12 @@ from engine.kinds import (
 from jobs.chat.built_in import LocalModel
 from jobs.chat.checking import ask_each, find_listed
 from jobs.chat.endpoint import ChatTarget
+from jobs.chat.families import family, same_family_warning
 from jobs.chat.model_caller import ATTACKER, JUDGE
 from jobs.chat.prices import price_of
 from jobs.chat.standalone import StandaloneContext
 from jobs.chat.target import Target
 from jobs.evaluator.checking import ask_attacker, ask_judge
-from jobs.evaluator.families import family, same_family_warning
 from jobs.evaluator.kinds import MultiTurn, SingleTurn
 from jobs.evaluator.providers import endpoint_advice
 from jobs.evaluator.settings import LocalSettings

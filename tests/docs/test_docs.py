@@ -45,7 +45,7 @@ def _programs() -> Iterator[tuple[str, str, dict[str, str]]]:
     for where, block in blocks("python"):
         if named := re.match(r"# file: (\S+)\n", block):
             modules[named[1]] = block
-        elif "anyio.run" in block:
+        elif "anyio.run" in block or "import chat" in block:
             yield where, block, dict(modules)
 
 

@@ -10,10 +10,10 @@ import pytest
 from engine.clock import SystemClock
 from engine.kinds import Permanent, Transient, Unreachable
 from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.families import family, same_family_warning
 from jobs.chat.model_caller import ModelCaller
 from jobs.chat.target import CallableTarget, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
-from jobs.evaluator.families import family, same_family_warning
 from jobs.evaluator.groups import CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.judge.rubric import RubricJudge, read_rubric
