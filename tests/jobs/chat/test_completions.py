@@ -127,7 +127,13 @@ async def test_the_price_table_gives_the_cost_that_the_provider_does_not_report(
 
 
 async def test_each_repeat_is_asked_on_its_own_with_the_same_seed(tmp_path: Path) -> None:
-    ran = await run_sweep(know_capitals, tmp_path / "store.db", {"seeds": [7], "repeats": 3})
+    async with chat_server(know_capitals) as server:
+        sweep = document(server.base_url, {"seeds": [7], "repeats": 3})
+
+        # One after the other, so that each finds the replies of those before it.
+        ran = await run_document(
+            {**sweep, "limits": {"max_in_flight": 1}}, server, tmp_path / "store.db"
+        )
 
     assert len(ran.asked) == 2 * 3
     assert {asked.body["seed"] for asked in ran.asked} == {7}
@@ -189,6 +195,14 @@ async def test_a_long_reply_is_kept_whole_in_the_answer_and_cut_to_fit_its_colum
     assert long.startswith(str(row.values["reply"])[:-1])
     [kept] = answers_in(tmp_path / "store.db")
     assert kept["reply"] == long
+
+
+async def test_a_reply_that_fits_is_whole_in_its_row(tmp_path: Path) -> None:
+    long = "ä" * 20_000
+
+    ran = await run_sweep(lambda _: say(long), tmp_path / "store.db", {"inputs": ["Hello?"]})
+
+    assert ran.rows[0].values == {"reply": long, "finish_reason": "stop"}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
