@@ -71,8 +71,8 @@ class MemoryContext:
             self.cache[spelt] = await call()
         return self.cache[spelt]
 
-    def progress(self, answered: int, total: int) -> None:
-        self.progressed.append((answered, total))
+    def progress(self, done: int, total: int) -> None:
+        self.progressed.append((done, total))
 
     async def note(self, kind: str, message: str) -> None:
         self.notes.append((kind, message))

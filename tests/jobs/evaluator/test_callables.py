@@ -4,17 +4,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine import Registry, Status, Sweep, SweepError, open_engine
 from engine.kinds import Permanent
+from engine.testing import FakeClock
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import evaluator_of
 
 QUESTION = Question(model="any", messages=(), seed=1)
 
 
-def sweep(registry: Registry, **service: Any) -> Sweep:
+def sweep(registry: Registry, group: str = "self_harm", **service: Any) -> Sweep:
     return Sweep.parse(
         {
             "name": "mine",
@@ -23,7 +25,7 @@ def sweep(registry: Registry, **service: Any) -> Sweep:
             "matrix": {
                 "models": ["any"],
                 "prompts": [{"name": "bare", "text": "Be kind."}],
-                "groups": ["self_harm"],
+                "groups": [group],
                 "thresholds": [0.5],
             },
         },
@@ -58,6 +60,41 @@ async def test_a_callable_is_evaluated_like_any_model(tmp_path: Path, asynchrono
     assert status.judge == "the rules judge, a heuristic"
     assert len(asked) == status.tests_failed
     assert [message.role for message in asked[0].messages] == ["system", "user"]
+
+
+async def test_an_evaluation_of_24_calls_is_seen_to_move_before_it_has_its_answer(
+    tmp_path: Path,
+) -> None:
+    clock, may_end = FakeClock(0.0), anyio.Event()
+    asked: list[Question] = []
+
+    async def answer(question: Question) -> str:
+        asked.append(question)
+        if len(asked) > 10:
+            await may_end.wait()
+        return "Get over it."
+
+    registry = Registry(services={"local": evaluator_of("slow", answer)})
+    path = tmp_path / "store.db"
+
+    async with (
+        open_engine(path, registry=registry, clock=clock) as engine,
+        open_engine(path, registry=registry, clock=clock) as other,
+    ):
+        run = await engine.submit(sweep(registry, "suicidal_ideation"))
+        elsewhere = await other.run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(10.0)
+            during = [await run.status(), await elsewhere.status()]
+            may_end.set()
+            await clock.advance(10.0)
+        after = [await run.status(), await elsewhere.status()]
+
+    for look in during:
+        assert (look.cells_done, look.questions_answered, look.questions) == (0, 10, 24)
+    for look in after:
+        assert (look.cells_done, look.questions_answered, look.questions) == (1, 24, 24)
 
 
 async def test_another_name_is_another_model_and_the_same_name_is_reused(tmp_path: Path) -> None:
