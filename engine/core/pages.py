@@ -6,6 +6,8 @@ from html import escape
 from engine.core.terminal import plain
 
 _STYLE = "text-align:left;vertical-align:top"
+_LONG = ";max-width:60em;overflow-wrap:anywhere"
+"""Long words, such as those of an error, are broken; the names of facts are short."""
 
 
 def facts_html(title: str, facts: Mapping[str, str], *, share: float | None = None) -> str:
@@ -22,7 +24,9 @@ def facts_html(title: str, facts: Mapping[str, str], *, share: float | None = No
 
 def _row(name: str, value: str) -> str:
     lines = "<br>".join(map(_text, value.split("\n")))
-    return f'<tr><th style="{_STYLE}">{_text(name)}</th><td style="{_STYLE}">{lines}</td></tr>'
+    return (
+        f'<tr><th style="{_STYLE}">{_text(name)}</th><td style="{_STYLE}{_LONG}">{lines}</td></tr>'
+    )
 
 
 def _text(text: str) -> str:

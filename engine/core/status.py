@@ -211,7 +211,7 @@ class Status:
         return {}
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a bar, counts, and what went wrong or holds it."""
+        """What a notebook shows: a bar, counts, what jobs wait for, and what went wrong or holds the run."""
         left = "" if self.seconds_left is None else f"{self.seconds_left / 60:,.1f} minutes"
         return facts_html(
             f"{self.run}: {self.reason or self.state}",
@@ -223,11 +223,27 @@ class Status:
                 if self.tests_passed or self.tests_failed
                 else "",
                 "time left": left if self.state is RunState.ACTIVE else "",
-                "errors": lines_of(f"{one.jobs:,} x {one.message}" for one in self.errors),
+                "waiting": lines_of(
+                    _waiting_line(one) for one in self.waiting if one.why is not WaitReason.QUEUED
+                ),
+                "errors": lines_of(_error_line(one) for one in self.errors),
                 "message": "\n".join(filter(None, (self.trouble, self.message))),
             },
             share=self.share_done,
         )
+
+
+def _waiting_line(waiting: Waiting) -> str:
+    why = waiting.detail or waiting.why.replace("_", " ")
+    return (
+        f"{waiting.jobs:,} x {waiting.lane}: {why}" if waiting.lane else f"{waiting.jobs:,}: {why}"
+    )
+
+
+def _error_line(error: ErrorKind) -> str:
+    # A traceback is for `nightsweep show`, which keeps its lines.
+    text = error.message if "\n" in error.example else error.text
+    return f"{error.jobs:,} x {text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

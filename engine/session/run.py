@@ -23,6 +23,7 @@ from engine.report.files import new_file
 from engine.report.formats import FORMATS
 from engine.report.frames import ArrowSheet, require_packages, to_pandas, to_polars
 from engine.report.sheet import Sheet, write_sheet
+from engine.report.words import cells_line
 from engine.results.findings import findings
 from engine.results.rows import RowRules, rows, rows_of
 from engine.session import inspection
@@ -71,6 +72,16 @@ class Run:
         # What this process executes, through any Run object, by the ids of the runs.
         self._executing = executing
         self._executor = Executor(store, clock, settings, row, executing)
+        self._last: Status | None = None
+
+    def __repr__(self) -> str:
+        if self._last is None:
+            return f"<run {self.name}>"
+        return f"<run {self.name}: {self._last.state}, {cells_line(self._last)}>"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the status that was asked for last; the text where there is none."""
+        return None if self._last is None else self._last._repr_html_()
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -107,7 +118,7 @@ class Run:
             self._executor.forget_stop()
         if stop is not None and self._store.trouble is not None:
             # The disk is still full: only this process knows why the run stopped.
-            return replace(status, reason=stop.reason, message=stop.message)
+            self._last = status = replace(status, reason=stop.reason, message=stop.message)
         return status
 
     async def accept(self) -> None:
@@ -146,7 +157,8 @@ class Run:
             self._clock.now(),
             None if counts is None else counts.to_session(),
         )
-        return await reader.status(unattended=unattended)
+        self._last = await reader.status(unattended=unattended)
+        return self._last
 
     async def _is_executed(self, row: RunRow) -> bool:
         return row.id in self._executing or await inspection.is_executed_elsewhere(self._store, row)
