@@ -40,7 +40,7 @@ def test_every_python_example_is_named_by_a_test() -> None:
 
     for pattern in ("*.py", "*.ipynb"):
         for path in FOLDER.glob(pattern):
-            assert f'"{path.name}"' in tests, path.name
+            assert path.name in tests, path.name
 
 
 async def test_an_async_function_asks_each_cell_once_and_waits_when_it_is_told_to(
