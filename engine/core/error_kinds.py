@@ -17,6 +17,8 @@ _SOME_ID = "…"
 # An HTTP status distinguishes kinds; a count of bytes, a position or a time does not.
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(?![45][0-9]{2}(?![0-9.]))[0-9][0-9.,:]*(?<![.,:])")
 _MASK = "N"
+_PLACE = re.compile(r'^ +(File ".*", line [0-9]+, in .*)$', re.MULTILINE)
+"""The place of a call in one of Python's tracebacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,13 @@ class ErrorKind:
         """What happened, with the service's explanation for one of the jobs."""
         if not self.example:
             return self.message
-        return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{self.example}"
+        return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{_shown(self.example)}"
+
+
+def _shown(explanation: str) -> str:
+    """The service's explanation; of a traceback only the innermost place."""
+    places = _PLACE.findall(explanation)
+    return str(places[-1]) if places else explanation
 
 
 def mask(message: str) -> str:

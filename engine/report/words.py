@@ -33,7 +33,7 @@ def status_lines(status: Status) -> list[str]:
     lines += [cells_line(status), *_optional_line(jobs_line(status))]
     lines += [*reuse_lines(status), *held_lines(status)]
     lines += _optional_line(questions_line(status)) + _optional_line(requests_line(status))
-    lines += [tests_line(status), *accepted_lines(status)]
+    lines += [*_optional_line(tests_line(status)), *accepted_lines(status)]
     lines += spending_lines(status.spending)
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
@@ -105,14 +105,20 @@ def questions_line(status: Status) -> str:
 
 def tests_line(status: Status) -> str:
     """The tests that passed and failed so far, their threshold, and the judge."""
-    return test_counts_line(status) + (f" ({judge_words(status.judge)})" if status.judge else "")
+    counts = test_counts_line(status)
+    return f"{counts} ({judge_words(status.judge)})" if counts and status.judge else counts
 
 
 def test_counts_line(status: Status) -> str:
     """The tests that passed and failed so far and their threshold, without the judge.
 
-    Unanswered questions, which are neither, follow with their reasons if there are any.
+    Unanswered questions, which are neither, follow with their reasons if there are any. Empty if the answers
+    have no tests.
     """
+    if status.cells_done and not (
+        status.tests_passed or status.tests_failed or status.tests_unanswered
+    ):
+        return ""
     tests = (
         f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
         f"{at_threshold(status.threshold)}"

@@ -19,6 +19,10 @@ _ASKED = {True: "yes", False: "no", None: UNKNOWN}
 _USUAL = {"asked": "yes", "unanswered": UNKNOWN}
 """Measures that are left out if every row has this value."""
 _NARROWEST = 6
+_OF_TESTS = ("failed", "rate", "95 % interval")
+"""Measures that are left out if no answer has a test."""
+_VALUE_MAX = 40
+"""The widest that the column of a value may be."""
 
 
 @dataclass(slots=True)
@@ -58,8 +62,12 @@ class Seen:
     """The columns of digests that are needed because two texts have the same label."""
     values: dict[str, Column] = field(default_factory=dict)
     """The columns of further values that the job kind reports for its answers."""
+    has_answers: bool = False
+    has_tests: bool = False
 
     def see(self, row: Row) -> None:
+        self.has_answers = self.has_answers or row.total is not None
+        self.has_tests = self.has_tests or bool(row.total)
         for name, cell in (_labels(row) | measures(row)).items():
             self.columns.setdefault(name, Column(cell_len(name))).see(cell)
         for name, seen in self.values.items():
@@ -137,6 +145,8 @@ def _labels(row: Row) -> dict[str, str]:
 def _lay_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
     layout = Layout()
     needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
+    if seen.has_answers and not seen.has_tests:
+        needless |= {*_OF_TESTS}
     for name, column in seen.columns.items():
         if name in needless or (not column.varies and column.first == _USUAL.get(name)):
             continue
@@ -162,8 +172,9 @@ def _add_values(layout: Layout, seen: Seen, width: int, kinds: Mapping[str, Valu
     """Add columns for values, in their order, as long as they fit into the remaining width."""
     for name, column in seen.values.items():
         is_new = name not in seen.columns
-        if is_new and _total(layout) + len(GAP) + column.width <= width:
-            layout.widths[name] = column.width
+        needed = min(column.width, _VALUE_MAX)
+        if is_new and _total(layout) + len(GAP) + needed <= width:
+            layout.widths[name] = needed
             if kinds[name] in (int, float):
                 layout.numbers |= {name}
 
