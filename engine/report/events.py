@@ -24,6 +24,7 @@ EVENT_WORDS: Mapping[EventKind, str] = {
     EventKind.REDACTED: "key removed",
     EventKind.ACCEPTED: "change accepted",
     EventKind.REJUDGED: "judged again",
+    EventKind.OLDER_CODE: "older code",
     EventKind.RENAMED: "renamed",
     EventKind.QUOTA: "quota",
     EventKind.CREDIT: "credit",

@@ -60,3 +60,16 @@ def test_the_most_frequent_kind_comes_first_with_an_example_where_there_is_one()
     )
 
     assert found == (kind("read N of N", 3, "12 bytes"), kind("rare", 2, "x"))
+
+
+def test_of_a_traceback_only_the_innermost_place_is_shown() -> None:
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "/home/a/tox.py", line 12, in toxicity\n    return score(reply)\n'
+        '  File "/home/a/scores.py", line 3, in score\n    raise ValueError("empty")\n'
+        "ValueError: empty"
+    )
+
+    [found] = by_kind([kind("ValueError: empty", 2, traceback)])
+
+    assert found.text == ('ValueError: empty, such as: File "/home/a/scores.py", line 3, in score')

@@ -453,3 +453,17 @@ async def test_a_table_wraps_why_a_cell_has_no_numbers_and_cuts_nothing_off(widt
 
     assert max(map(len, text.splitlines())) <= width
     assert cause in " ".join(text.split())
+
+
+async def test_a_table_of_answers_without_tests_has_no_columns_for_them() -> None:
+    text = await written(
+        (answered(0, 0, n=1), answered(0, 0, n=2), unanswered("failed", n=3)), "table"
+    )
+
+    assert text.splitlines()[2].split() == ["n", "source"]
+
+
+async def test_a_table_without_answers_keeps_the_columns_of_tests() -> None:
+    text = await written((unanswered("pending", n=1), unanswered("pending", n=2)), "table")
+
+    assert "failed" in text.splitlines()[2]

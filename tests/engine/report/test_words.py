@@ -585,3 +585,10 @@ def test_a_run_that_sends_no_requests_has_no_line_of_them() -> None:
 
 def test_a_run_without_a_rate_has_no_limit_in_its_line_of_requests() -> None:
     assert "requests: 58 per minute" in status_lines(status(rate_per_min=None))
+
+
+def test_a_status_of_answers_without_tests_says_nothing_of_tests() -> None:
+    found = status(tests_passed=0, tests_failed=0)
+
+    assert "tests:" not in "\n".join(status_lines(found))
+    assert "tests: 0 passed" in "\n".join(status_lines(replace(found, cells_done=0)))
