@@ -64,7 +64,8 @@ def _execute(
         execution = _Execution(find, store, registry, display)
         with _switching_often(), start_blocking_portal() as portal:
             status = execution.wait(portal)
-        display.show(status)
+        if isinstance(display, NotebookDisplay):
+            display.show(status)
     if progress and not isinstance(display, NotebookDisplay):
         output.say(*output.fit(summary_lines(status), sys.stderr))
     if status.reason is StopReason.INTERRUPTED:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
@@ -19,6 +19,11 @@ from engine.registry import Registry
 from engine.report.words import cells_line
 from engine.session import Run, open_engine
 from engine.sweep import Sweep
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -65,6 +70,22 @@ class BlockingRun:
     def findings(self, *, past: bool = False) -> Iterator[Finding]:
         """Yield each failed test; see `Run.findings`."""
         return self._iterate(lambda run: run.findings(past=past))
+
+    def to_pandas(self, *, past: bool = False) -> "pandas.DataFrame":
+        """The rows as a pandas frame: axes, state, attempts, error, seconds, and what was returned; see `Run.to_pandas`."""
+        return self._read(lambda run: run.to_pandas(past=past))
+
+    def to_polars(self, *, past: bool = False) -> "polars.DataFrame":
+        """The rows as a polars frame; see `Run.to_polars`."""
+        return self._read(lambda run: run.to_polars(past=past))
+
+    def to_arrow(self, *, past: bool = False) -> "pyarrow.Table":
+        """The rows as a table of Arrow; see `Run.to_arrow`."""
+        return self._read(lambda run: run.to_arrow(past=past))
+
+    def to_parquet(self, path: str | Path, *, past: bool = False) -> None:
+        """Write the rows to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
+        self._read(lambda run: run.to_parquet(path, past=past))
 
     def value_columns(self) -> Mapping[str, ValueType]:
         """The names and types of all `Row.values`; see `Run.value_columns`."""

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
+from math import inf
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from engine.functions.context import BlockingContext
@@ -72,6 +73,12 @@ class FunctionJob(Generic[P, R]):
     def parameter_names(self) -> tuple[str, ...]:
         """The names of the parameters that a sweep gives."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds after which a call is given up; infinite without a limit."""
+        timeout_s = self.options.timeout_s
+        return inf if timeout_s is None else timeout_s
 
     @cached_property
     def source(self) -> str:

@@ -35,7 +35,7 @@ class FunctionJobKind(JobKind):
 
     target = "function"
 
-    def __init__(self, job: FunctionJob[..., Any], version: str) -> None:
+    def __init__(self, job: FunctionJob[..., Any], version: str, *, in_processes: bool) -> None:
         self._job = job
         self._by_name = {parameter.name: parameter for parameter in job.parameters}
         self.name = job.name
@@ -47,8 +47,8 @@ class FunctionJobKind(JobKind):
             *(parameter.axis() for parameter in job.parameters),
             CaseAxis(name=CASES, field=CASE, required=False, check=self._check_case),
         )
-        timeout_s = job.options.timeout_s
-        self.deadline_s = inf if timeout_s is None else timeout_s
+        # A call waits for its process without a limit.
+        self.deadline_s = inf if in_processes else job.timeout_s
 
     def lane(self, labels: Mapping[str, Any]) -> str:
         """The value of the parameter that names the lane; the function's name without one."""
@@ -119,10 +119,10 @@ def thread_call(job: FunctionJob[..., Any]) -> Call:
     return call
 
 
-def process_call(processes: Processes) -> Call:
+def process_call(job: FunctionJob[..., Any], processes: Processes) -> Call:
     """The call of a plain function, in one of its processes."""
 
     async def call(contents: Mapping[str, Any], one: Job, context: JobContext) -> Answer:
-        return await processes.call(contents)
+        return await processes.call(contents, context.clock, job.timeout_s)
 
     return call

@@ -20,7 +20,7 @@ from engine.functions.messages import (
     restore_error,
 )
 from engine.functions.source import Reference
-from engine.kinds import Answer, Transient, UsageError
+from engine.kinds import Answer, Clock, TimedOut, Transient, UsageError
 
 _START = (
     "import sys; sys.path.insert(0, {home!r}); import engine; sys.path[:] = {path!r};"
@@ -58,21 +58,26 @@ class Processes:
                 for worker in made._idle:
                     await worker.end()
 
-    async def call(self, arguments: Mapping[str, Any]) -> Answer:
-        """Call the function with checked JSON values in a process that is free.
+    async def call(self, arguments: Mapping[str, Any], clock: Clock, timeout_s: float) -> Answer:
+        """Wait for a process that is free, and call the function there with checked JSON values.
 
-        Raises what the function raised as a JobError, and Transient if the process died. A call that is
-        cancelled ends with its process.
+        Raises what the function raised as a JobError, TimedOut if the call itself takes longer than `timeout_s`,
+        and Transient if the process died. A call that is given up or cancelled ends with its process.
         """
+        message: Mapping[str, Any] | None = None
         async with self._limiter:
             worker = self._idle.pop() if self._idle else await _Worker.start(self._reference)
             try:
-                message = await worker.ask({"arguments": dict(arguments)})
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await worker.kill()
-                raise
-            self._idle.append(worker)
+                with clock.move_on_after(timeout_s):
+                    message = await worker.ask({"arguments": dict(arguments)})
+            finally:
+                if message is None:
+                    with anyio.CancelScope(shield=True):
+                        await worker.kill()
+                else:
+                    self._idle.append(worker)
+        if message is None:
+            raise TimedOut(f"no answer within {timeout_s:g} s")
         if "error" in message:
             raise restore_error(message["error"])
         return restore_answer(message["answer"])

@@ -79,7 +79,10 @@ class FunctionService(Service):
         return self.job.name
 
     def kinds(self) -> Sequence[JobKind]:
-        return () if self._job is None else (FunctionJobKind(self._job, self._job.version),)
+        if self._job is None:
+            return ()
+        in_processes = self.has_settings and self.settings.processes is not None
+        return (FunctionJobKind(self._job, self._job.version, in_processes=in_processes),)
 
     @asynccontextmanager
     async def open(self, clock: Clock) -> AsyncIterator[Call]:
@@ -91,7 +94,7 @@ class FunctionService(Service):
             yield thread_call(job)
         else:
             async with Processes.open(job.reference, count) as processes:
-                yield process_call(processes)
+                yield process_call(job, processes)
 
 
 def _load_job(written: str, folder: Path) -> FunctionJob[..., Any]:

@@ -8,6 +8,7 @@ from engine.core.canonical import canonical, digest
 from engine.core.errors import Problem, SweepError
 from engine.core.labels import control_characters, is_blank
 from engine.core.nearest import suggestion
+from engine.core.policy import Limits
 from engine.documents.malformed import Malformed
 from engine.documents.places import child_path
 from engine.functions import KIND, FunctionJob
@@ -120,11 +121,14 @@ def write_function_sweep(
 
 
 def _limits_of(job: FunctionJob[..., Any], processes: int | None) -> dict[str, Any]:
-    """The limits that the decorator states; a job that waits for a process need not be claimed yet."""
+    """The limits that the decorator states.
+
+    Twice as many jobs as processes are in flight, so that none is idle while an answer is committed.
+    """
     options = job.options
     limits = {"rate_per_min": options.rate_per_min, "max_in_flight": options.max_in_flight}
-    if limits["max_in_flight"] is None:
-        limits["max_in_flight"] = processes
+    if options.max_in_flight is None and processes is not None:
+        limits["max_in_flight"] = max(Limits().max_in_flight, 2 * processes)
     return {name: value for name, value in limits.items() if value is not None}
 
 
