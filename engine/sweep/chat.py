@@ -1,6 +1,6 @@
 """Chat sweeps from Python: the mapping of a sweep file, made of arguments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,8 @@ _NAME_MAX = 60
 Inputs: TypeAlias = Any
 """A list of texts and of mappings such as {"id": ..., "text": ..., "expected": ...}; {"file": ...}; or a data frame
 of pandas, polars or pyarrow with an input in each row."""
+Numbers: TypeAlias = Sequence[float] | Mapping[str, float]
+"""A list, or {"from": ..., "to": ..., "step": ...}."""
 Prompts: TypeAlias = Mapping[str, str | None] | Sequence[str | Mapping[str, Any]]
 """System prompts by name, None for a baseline without one; or texts and mappings as in a sweep file."""
 
@@ -24,10 +26,10 @@ def chat(
     models: str | Sequence[str],
     inputs: Inputs,
     system_prompts: Prompts | None = None,
-    temperatures: Sequence[float] | None = None,
-    top_p: Sequence[float] | None = None,
-    max_tokens: Sequence[int] | None = None,
-    seeds: Sequence[int] | None = None,
+    temperatures: Numbers | None = None,
+    top_p: Numbers | None = None,
+    max_tokens: Numbers | None = None,
+    seeds: Numbers | None = None,
     repeats: int = 1,
     scorers: Sequence[str | Mapping[str, Any]] = (),
     base_url: str | None = None,
@@ -115,8 +117,10 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _listed(values: Sequence[Any] | None) -> list[Any] | None:
-    return None if values is None else list(values)
+def _listed(values: Any) -> Any:
+    """The values of an axis as a list; anything else unchanged, such as {"from": ..., "to": ..., "step": ...}."""
+    is_listed = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+    return list(values) if is_listed else values
 
 
 def _inputs(inputs: Inputs) -> Any:

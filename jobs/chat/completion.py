@@ -163,7 +163,7 @@ class CompletionKind(JobKind):
         return 0
 
     def call_limits(self) -> Mapping[str, CallLimit]:
-        return self.setup.call_limits()
+        return self.setup.call_limits
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         return dict.fromkeys(self.call_limits(), 1)
@@ -178,7 +178,7 @@ class CompletionKind(JobKind):
         settings, found = self.setup.settings, []
         record, prompt = parameters["input"], parameters.get("system_prompt")
         most = parameters.get("max_tokens") or settings.generation.max_tokens
-        if settings.asks and (endpoint := settings.endpoint) is not None:
+        if settings.asks and (endpoint := self.setup.endpoint) is not None:
             found.append(
                 CallSize(
                     role=TARGET,
@@ -243,14 +243,14 @@ class CompletionKind(JobKind):
             )
             exchange = Exchange(label=label, system_prompt=prompt, record=record, reply=reply.text)
             verdicts = await client.scorers.score(exchange, context)
-        endpoint = self.setup.settings.endpoint
+        endpoint = self.setup.endpoint
         price = None if endpoint is None else price_of(parameters["model"], endpoint.prices)
         return Completion(job=job, reply=reply, verdicts=verdicts, price=price).to_answer()
 
     @property
     def _within_s(self) -> float:
         """The time in seconds that a job's calls may take in total: as if each took its limit."""
-        endpoint = self.setup.settings.endpoint
+        endpoint = self.setup.endpoint
         asked_s = _CALL_S if endpoint is None else endpoint.timeout_s
         judged_s = sum(endpoint.timeout_s for _, _, endpoint in self.setup.judges)
         return max(_WITHIN_MIN_S, asked_s + READINGS_MAX * judged_s)

@@ -52,7 +52,7 @@ class Chat(Service):
         if not self.settings.asks:
             # The target is not asked, so rates and waits of its key do not apply.
             return "kept replies"
-        endpoint = self.settings.endpoint
+        endpoint = self._setup.endpoint
         return "" if endpoint is None else endpoint.credential
 
     def templates(self) -> Mapping[str, str]:
@@ -63,7 +63,10 @@ class Chat(Service):
 
     def judging_again(self, judging: Mapping[str, Any], *, asks_missing: bool) -> Mapping[str, Any]:
         if unknown := sorted(set(judging).difference({_JUDGING})):
-            raise UsageError(f"{unknown[0]} is not a setting of judging: use {_JUDGING}")
+            raise UsageError(
+                f"{unknown[0]} is no setting of a chat sweep's scoring: change {_JUDGING} in its file and"
+                " give it another name; the replies that the store has are used again"
+            )
         return {
             **self.settings.model_dump(mode="json"),
             **judging,
@@ -79,13 +82,13 @@ class Chat(Service):
             yield client
 
     def notices(self) -> Sequence[str]:
-        endpoint = self.settings.endpoint
+        endpoint = self._setup.endpoint
         asked = [] if endpoint is None else [endpoint]
         asked += [endpoint for _, _, endpoint in self._setup.judges]
         return list(dict.fromkeys(notice for one in asked for notice in one.notices(one.base_url)))
 
     def price(self, role: str, endpoint: str, model: str) -> Price | None:
-        own = self.settings.endpoint
+        own = self._setup.endpoint
         asked = {role: endpoint for role, _, endpoint in self._setup.judges}
         if own is not None:
             asked[TARGET] = own

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ class ChatSetup:
 
     def __init__(self, settings: ChatSettings) -> None:
         self.settings = settings
-        self.target: Target = _target_of(settings)
+        self.endpoint = settings.endpoint
+        """The endpoint of the target; None for a model on this machine."""
+        self.target: Target = _target_of(settings, self.endpoint)
         judges = settings.judges
         self.judges: Sequence[tuple[str, JudgeModel, Endpoint]] = [
             (JUDGE if len(judges) == 1 else f"{JUDGE} {judge.column}", judge, endpoint)
@@ -39,6 +42,7 @@ class ChatSetup:
             for _, judge, endpoint in self.judges
         }
 
+    @cached_property
     def call_limits(self) -> Mapping[str, CallLimit]:
         """The limits of those that are asked, by role, without a model in this process."""
         limits = {
@@ -126,8 +130,7 @@ class OpenChat:
     scorers: Scorers
 
 
-def _target_of(settings: ChatSettings) -> Target:
-    endpoint = settings.endpoint
+def _target_of(settings: ChatSettings, endpoint: Endpoint | None) -> Target:
     if endpoint is not None:
         return ChatTarget(
             endpoint,

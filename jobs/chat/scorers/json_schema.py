@@ -1,8 +1,9 @@
 """Checks replies against a JSON Schema, with the package jsonschema if it is installed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 from jobs.chat.scorers.matching import json_in
 
@@ -19,8 +20,11 @@ def find_mistake(schema: Schema) -> str | None:
     from jsonschema import SchemaError  # slow to import, and not always needed
     from jsonschema.validators import validator_for
 
-    if far := _remote_reference(schema):
-        return f"{far} is in another document: write what it stands for into $defs"
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            return f"{reference} is in another document: write what it stands for into $defs"
+        if not _leads_somewhere(schema, reference):
+            return f"{reference} leads nowhere"
     try:
         validator_for(schema).check_schema(dict(schema))
     except SchemaError as error:
@@ -37,25 +41,43 @@ def describe_violation(schema: Schema, reply: str) -> str | None:
         value = json_in(reply)
     except ValueError as error:
         return f"not JSON: {_shorten(str(error))}"
-    found = best_match(validator_for(schema)(schema).iter_errors(value))
+    try:
+        found = best_match(validator_for(schema)(schema).iter_errors(value))
+    except RecursionError:
+        return "nested too deeply"
     return None if found is None else f"{found.json_path}: {_shorten(found.message)}"
 
 
-def _remote_reference(schema: Schema) -> str | None:
-    """The first reference that leads out of the schema, which would be fetched."""
+def _references(schema: Schema) -> Iterator[str]:
+    """Every reference in a schema."""
     rest: list[Any] = [schema]
     while rest:
         match rest.pop():
             case Mapping() as part:
                 for key, value in part.items():
                     if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                        if not value.startswith("#"):
-                            return value
+                        yield value
                     else:
                         rest.append(value)
             case list() as parts:
                 rest += parts
-    return None
+
+
+def _leads_somewhere(schema: Schema, reference: str) -> bool:
+    """Whether a reference within a schema points to a part of it; names of anchors are not looked up."""
+    if not reference.startswith("#/"):
+        return True
+    found: Any = schema
+    for step in unquote(reference).removeprefix("#/").split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        match found:
+            case Mapping() if key in found:
+                found = found[key]
+            case list() if key.isdecimal() and int(key) < len(found):
+                found = found[int(key)]
+            case _:
+                return False
+    return True
 
 
 def _shorten(text: str) -> str:

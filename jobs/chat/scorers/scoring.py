@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.kinds import JobContext, JobError
+from engine.kinds import JobContext, JobError, Permanent
 from jobs.chat.inputs import TEXT, Input
 from jobs.chat.model_caller import ModelCaller
 from jobs.chat.scorers.functions import call_function
@@ -21,6 +21,9 @@ from jobs.chat.scorers.settings import (
     Similarity,
 )
 from jobs.http import Unanswered
+
+_FUNCTION_S = 600.0
+"""The most seconds that a function may take for one reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +84,7 @@ class Scorers:
                 violation = describe_violation(scorer.described_by, reply)
                 return _decided(scorer, violation is None, violation or "")
             case Similarity():
-                function = self.functions[scorer.column]
-                value = await call_function(scorer.column, function, reply, record[scorer.field])
+                value = await self._compare(scorer, exchange, context)
                 return Verdict(column=scorer.column, value=value, passed=scorer.is_passing(value))
             case JudgeModel():
                 found = await self._judge(scorer, exchange, context)
@@ -93,6 +95,14 @@ class Scorers:
                     reason=found.reason,
                 )
         raise AssertionError(f"there is no scorer {scorer.kind}")
+
+    async def _compare(
+        self, scorer: Similarity, exchange: Exchange, context: JobContext
+    ) -> bool | float:
+        function, expected = self.functions[scorer.column], exchange.record[scorer.field]
+        with context.clock.move_on_after(_FUNCTION_S):
+            return await call_function(scorer.column, function, exchange.reply, expected)
+        raise Permanent(f"the scorer {scorer.column} took more than {_FUNCTION_S:g} s")
 
     async def _judge(self, judge: JudgeModel, exchange: Exchange, context: JobContext) -> Judgement:
         question = judge_question(

@@ -136,6 +136,16 @@ def test_a_file_of_inputs_starts_at_the_folder(tmp_path: Path) -> None:
     assert [job.labels["input"] for job in made.jobs()] == ["First?", "Second?"]
 
 
+def test_an_axis_that_is_no_list_is_read_as_in_a_file() -> None:
+    steps = {"from": 0, "to": 1, "step": 0.5}
+
+    made = chat("s", models="m1", inputs=["x"], base_url=URL, temperatures=steps)
+
+    assert [job.labels["temperature"] for job in made.jobs()] == [0, 0.5, 1]
+    with pytest.raises(SweepError, match=r"matrix\.temperatures: must be a list, or \{from"):
+        chat("s", models="m1", inputs=["x"], base_url=URL, temperatures=0.5)  # type: ignore[arg-type]
+
+
 def test_every_mistake_is_reported_as_in_a_file() -> None:
     with pytest.raises(SweepError) as raised:
         chat("s", models="m1", inputs=["x"], scorers=["equals", "regx"], temperatures=[3])

@@ -9,10 +9,13 @@ from pydantic import TypeAdapter
 
 from engine import Sweep, SweepError
 from engine.kinds import Permanent, UsageError
+from engine.testing import FakeClock
 from jobs.chat.scorers.functions import call_function, load_function
-from jobs.chat.scorers.json_schema import describe_violation
-from jobs.chat.scorers.settings import Contains, Equals, Regex, Scorer
+from jobs.chat.scorers.json_schema import describe_violation, find_mistake
+from jobs.chat.scorers.scoring import Exchange, Scorers
+from jobs.chat.scorers.settings import Contains, Equals, Regex, Scorer, Similarity
 from tests.jobs.chat.sweeps import document, run_sweep, say
+from tests.jobs.context import MemoryContext
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Scorer)
 
@@ -71,6 +74,17 @@ def test_a_schema_says_what_is_wrong_with_a_reply(reply: str, problem: str | Non
     assert (found is None) if problem is None else (found or "").startswith(problem)
 
 
+def test_a_schema_may_refer_to_its_own_parts_and_a_deep_reply_is_no_match() -> None:
+    tree = {
+        "$ref": "#/$defs/tree",
+        "$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}}},
+    }
+
+    assert find_mistake(tree) is None
+    assert describe_violation(tree, "[[], [[]]]") is None
+    assert describe_violation(tree, "[" * 900 + "]" * 900) is not None
+
+
 def scores_in(folder: Path, source: str) -> Path:
     (folder / "my_scores.py").write_text(source)
     return folder
@@ -118,6 +132,21 @@ async def test_what_a_function_does_wrong_is_an_error_that_names_the_scorer(
         await call_function("closeness", function, "a reply", "expected")
 
 
+async def test_a_function_that_never_returns_fails_its_scorer_in_the_end(tmp_path: Path) -> None:
+    source = "import anyio\nasync def f(reply, expected):\n    await anyio.sleep_forever()\n"
+    scorer = Similarity(kind="similarity", name="closeness", function="my_scores:f")
+    function = load_function(scorer.function, scores_in(tmp_path, source))
+    scorers = Scorers(settings=[scorer], callers={}, functions={"closeness": function})
+    exchange = Exchange(
+        label="a", system_prompt=None, record={"text": "?", "expected": "b"}, reply="c"
+    )
+    clock = FakeClock()
+
+    async with clock.jumping():
+        with pytest.raises(Permanent, match="the scorer closeness took more than 600 s"):
+            await scorers.score(exchange, MemoryContext(clock=clock))
+
+
 async def test_a_function_of_an_installed_module_is_found_too(tmp_path: Path) -> None:
     function = load_function("operator:eq", tmp_path)
 
@@ -163,6 +192,11 @@ FUNCTION = {"kind": "similarity", "function": "operator:eq"}
             [{"kind": "json_schema", "schema": {"type": "numbr"}}],
             "service.scorers[0].schema",
             "is no JSON Schema",
+        ),
+        (
+            [{"kind": "json_schema", "schema": {"items": {"$ref": "#/$defs/age"}}}],
+            "service.scorers[0].schema",
+            "#/$defs/age leads nowhere",
         ),
         (
             [{"kind": "json_schema", "schema": {"$ref": "https://example.org/s.json"}}],
