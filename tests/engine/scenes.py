@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import Engine, Run, Settings, Status, Sweep, open_engine
+from engine import Engine, Row, Run, Settings, Status, Sweep, open_engine
 from engine.clock import Clock
 from engine.kinds import Answer, HealthGate, Job
 from engine.registry import Registry
@@ -71,6 +72,11 @@ def sweep(
         },
         registry=registry(service, gate),
     )
+
+
+async def timeless_rows(run: Run) -> list[Row]:
+    """The rows of a run without the number and the times of attempts, which differ from run to run."""
+    return [replace(row, attempts=0, seconds=None, answered_at=None) async for row in run.rows()]
 
 
 async def finished(engine: Engine, of: Sweep) -> tuple[Run, Status]:

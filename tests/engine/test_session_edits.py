@@ -20,7 +20,7 @@ from engine import Engine, Row, Run
 from engine.kinds import Answer, Job
 from engine.store import KeptLayout, RunRow, Store
 from engine.testing import Memory, ScriptedService, scored
-from tests.engine.scenes import finished, good, opened, sweep
+from tests.engine.scenes import finished, good, opened, sweep, timeless_rows
 from tests.engine.store.scenes import rows, sqlite_of
 from tests.statements import watched_statements
 
@@ -304,7 +304,7 @@ def test_after_whatever_edits_a_store_holds_what_a_new_one_holds_of_the_last_swe
 
 
 async def rows_of(engine: Engine) -> list[Row]:
-    return [row async for row in (await engine.run()).rows()]
+    return await timeless_rows(await engine.run())
 
 
 async def cut_after(store: Store, run: Run, *, commits: int) -> None:

@@ -84,8 +84,9 @@ async def run(store: Path, asked: Sweep) -> tuple[Status, list[dict[str, Any]]]:
     async with open_engine(store) as engine:
         submitted = await engine.submit(asked)
         status = await submitted.execute()
-        # Without the identity, which names the service.
-        rows = [{**asdict(row), "identity": None} async for row in submitted.rows()]
+        # Without the identity, which names the service, and the times of the attempts.
+        other = dict.fromkeys(("identity", "attempts", "seconds", "answered_at"))
+        rows = [{**asdict(row), **other} async for row in submitted.rows()]
     return status, sorted(rows, key=lambda row: str(sorted(row["labels"].items())))
 
 

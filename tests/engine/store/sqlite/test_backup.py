@@ -2,7 +2,6 @@
 
 import sqlite3
 import stat
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import anyio
 import pytest
 from anyio import from_thread
 
-from engine import Row, Run, StoreError
+from engine import StoreError
 from engine.kinds import Allotment, Answer, Job
 from engine.store.sqlite import source
 from engine.testing import FakeClock, ScriptedService, scored
-from tests.engine.scenes import NOW, opened, sweep
+from tests.engine.scenes import NOW, opened, sweep, timeless_rows
 from tests.patience import PATIENCE_S
 
 
@@ -25,10 +24,6 @@ def by_repeat(job: Job) -> Answer:
 
 def service() -> ScriptedService:
     return ScriptedService(by_repeat, allotment=Allotment(used=0, allotted=100_000))
-
-
-async def rows_of(run: Run) -> Sequence[Row]:
-    return [row async for row in run.rows()]
 
 
 def one(path: Path, query: str) -> object:
@@ -62,11 +57,11 @@ async def test_a_backup_taken_in_the_middle_of_a_run_resumes_to_the_same_rows(
         made = await engine.backup(target)
         here.recording.release()
     async with opened(tmp_path / "store.db", here) as engine:
-        undisturbed = await rows_of(await engine.run())
+        undisturbed = await timeless_rows(await engine.run())
     async with opened(target, there) as engine:
         copied = await engine.run()
         status = await copied.execute()
-        resumed = await rows_of(copied)
+        resumed = await timeless_rows(copied)
 
     assert made.in_flight >= 8
     assert len(there.recording.started) == 100 - made.answers
