@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pyarrow  # type: ignore[import-untyped]
 
 BATCH_ROWS = 10_000
-"""The number of rows that are held in memory and become one record batch."""
+"""The number of rows that are held in memory and become one record batch, fewer if their values are long."""
+BATCH_CHARACTERS = 64 * 1024 * 1024
+"""About the most that the texts in the values of a batch may take."""
 
 _CATEGORIES: Mapping[str, Sequence[str]] = {"state": tuple(State), "source": tuple(Source)}
 _MICROSECONDS = 1_000_000
@@ -128,12 +130,13 @@ class ArrowSheet:
         only if another process changes the sweep meanwhile.
         """
         rows: list[Row] = []
-        is_first = True
+        size, is_first = 0, True
         async for row in self.sheet.rows():
             rows.append(row)
-            if len(rows) == BATCH_ROWS:
+            size += sum(len(value) for value in row.values.values() if isinstance(value, str))
+            if len(rows) == BATCH_ROWS or size > BATCH_CHARACTERS:
                 yield self._to_batch(rows)
-                rows, is_first = [], False
+                rows, size, is_first = [], 0, False
         if rows or is_first:
             yield self._to_batch(rows)
 

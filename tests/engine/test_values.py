@@ -14,6 +14,7 @@ from engine import Engine, Run
 from engine.kinds import Answer, Job
 from engine.report.formats import FORMATS
 from engine.report.sheet import write_sheet
+from engine.store.queries import results
 from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.engine.store.scenes import rows as stored
@@ -159,3 +160,36 @@ async def test_a_run_without_values_is_asked_along_an_index_of_those_that_have_s
 
 async def _columns(engine: Engine, name: str) -> dict[str, Any]:
     return dict(await (await engine.run(name)).value_columns())
+
+
+async def test_rows_with_large_values_are_read_in_smaller_pages_and_none_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_PART", 2)
+    monkeypatch.setattr(results, "_PAGE_CHARACTERS", 5_000)
+    held: list[int] = []
+    read_page = results._page
+
+    def page(*given: Any) -> Any:
+        found = read_page(*given)
+        held.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(results, "_page", page)
+    service = ScriptedService(lambda _: scored(0.2, values={"text": "x" * 2_000}))
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, sweep(service, repeats=9))
+        repeats = [row.labels["repeat"] async for row in run.rows()]
+
+    assert repeats == list(range(1, 10))
+    assert max(held) == 4
+
+
+async def test_a_long_text_is_kept_whole(tmp_path: Path) -> None:
+    text = "a reply\n" * 10_000
+    service = ScriptedService(lambda _: scored(0.2, values={"text": text}))
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, sweep(service))
+        [row] = [row async for row in run.rows()]
+
+    assert row.values["text"] == text

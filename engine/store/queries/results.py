@@ -1,7 +1,7 @@
 """Reading a run: its jobs with their results, its queues, and its lanes' events."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,10 @@ from engine.store.queries.runs import COLUMNS, RunRow, run_row
 from engine.store.schema import attempt, event, job, result, run
 
 _PAGE = 1_000
+_PAGE_CHARACTERS = 16 * 1024 * 1024
+"""About the most that the values of a page's rows may take."""
+_PART = 50
+"""The rows that are fetched at a time."""
 
 
 class JobRow(NamedTuple):
@@ -157,13 +161,13 @@ async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> Asy
     """
     query = select_jobs(of, past=past).limit(_PAGE)
     after = {"run_id": of.id, **START}
-    while True:
-        page = await database.ask(partial(_page, query, after))
+    is_last = False
+    while not is_last:
+        page, is_last = await database.ask(partial(_page, query, after))
         for row in page:
             yield job_row(of, *row)
-        if len(page) < _PAGE:
-            return
-        after |= position(page[-1])
+        if page:
+            after |= position(page[-1])
 
 
 def select_jobs(of: RunRow, *, past: bool) -> Select[Any]:
@@ -192,8 +196,19 @@ def position(row: Any) -> dict[str, int]:
     return {"place": row.place, "repeat": row.repeat, "id": row.id}
 
 
-def _page(query: Select[Any], after: Mapping[str, int], connection: Connection) -> Sequence[Any]:
-    return connection.execute(query, after).all()
+def _page(
+    query: Select[Any], after: Mapping[str, int], connection: Connection
+) -> tuple[list[Any], bool]:
+    """The rows of a page, fewer if their values are large, and whether it is the last one."""
+    rows: list[Any] = []
+    size = 0
+    with connection.execute(query, after) as found:
+        for part in found.partitions(_PART):
+            rows += part
+            size += sum(len(row.further or "") for row in part)
+            if size > _PAGE_CHARACTERS:
+                return rows, False
+    return rows, len(rows) < _PAGE
 
 
 def job_row(
