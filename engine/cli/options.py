@@ -40,7 +40,10 @@ AcceptOption: TypeAlias = Annotated[
     ),
 ]
 SweepArgument: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="SWEEP", help="A sweep file: YAML, TOML or JSON.")
+    Path,
+    typer.Argument(
+        metavar="SWEEP", help="A sweep file (YAML, TOML, JSON), or FILE.py:NAME of a Sweep."
+    ),
 ]
 RunArgument: TypeAlias = Annotated[
     str | None,

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engine.core.errors import leaves
 from engine.kinds import NightsweepError, UsageError, suggestion
 
 _MAIN = "__main__"
@@ -180,13 +181,14 @@ def _load_file(path: Path, what: str) -> ModuleType:
     try:
         with _loading():
             spec.loader.exec_module(module)
-    except Loaded:
-        pass  # What it has defined until it would have run a sweep is all that is wanted.
-    except NightsweepError:
+    except BaseException as error:
+        if all(isinstance(leaf, Loaded) for leaf in leaves(error)):
+            # What it has defined until it would have run a sweep is all that is wanted.
+            return module
         del sys.modules[name]
-        raise
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        is_for_users = isinstance(error, NightsweepError)
+        if is_for_users or not isinstance(error, Exception | SystemExit):
+            raise
         where = _line_in(error, path)
         raise UsageError(
             f"{path}{where} cannot be executed: {type(error).__name__}: {error}"
@@ -225,6 +227,6 @@ def _loading() -> Iterator[None]:
 
 
 def stop_if_loading() -> None:
-    """End the execution of a script that is only loaded for its functions and sweeps; called by blocking runs."""
+    """End the execution of a script that is only loaded for its functions and sweeps; called where a store is opened to run something."""
     if _is_loading.get():
         raise Loaded

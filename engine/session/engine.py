@@ -17,6 +17,7 @@ from engine.core.provenance import differences
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo
 from engine.core.stores import store_path
+from engine.functions.source import stop_if_loading
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import resolve_groups, try_opening
@@ -61,6 +62,8 @@ async def open_engine(
 
     Raises StoreError if the store cannot be used, and UsageError if `store` names no file.
     """
+    if not read_only:
+        stop_if_loading()
     clock = clock or SystemClock()
     async with _open(store, clock, read_only=read_only) as opened:
         yield Engine(
