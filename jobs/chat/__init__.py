@@ -1,1 +1,1 @@
-"""The models under test: any OpenAI-compatible endpoint, a GGUF file on this machine, a callable."""
+"""The models under test, any OpenAI-compatible endpoint, a GGUF file on this machine or a callable; and chat sweeps."""

@@ -26,7 +26,7 @@ from engine.kinds import (
 from jobs.chat.built_in import LocalModel
 from jobs.chat.completions import Completion, read_failed
 from jobs.chat.families import same_family_warning
-from jobs.chat.inputs import TEXT, Input, read_input
+from jobs.chat.inputs import MESSAGES, TEXT, messages_of, read_input
 from jobs.chat.limits import tokens_of
 from jobs.chat.model_caller import READINGS_MAX
 from jobs.chat.prices import price_of
@@ -120,10 +120,28 @@ def _input_schema() -> Mapping[str, Any]:
     text = {"type": "string", "minLength": 1}
     return {
         "type": "object",
+        "not": {"required": ["file"]},
         "properties": {
             TEXT: {**text, "description": "What is asked."},
+            MESSAGES: {
+                "type": "array",
+                "minItems": 1,
+                "items": _message_schema(),
+                "description": "A conversation that ends with a message of the user, in place of a text.",
+            },
             "id": {"type": ["string", "number"], "description": "What rows call the input."},
             EXPECTED: {"description": "What scorers compare the reply with."},
+        },
+    }
+
+
+def _message_schema() -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {
+            "role": {"enum": [Role.USER.value, Role.ASSISTANT.value]},
+            "content": {"type": "string", "minLength": 1},
         },
     }
 
@@ -176,7 +194,7 @@ class CompletionKind(JobKind):
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
         settings, found = self.setup.settings, []
-        record, prompt = parameters["input"], parameters.get("system_prompt")
+        record, messages = parameters["input"], _messages(parameters)
         most = parameters.get("max_tokens") or settings.generation.max_tokens
         if settings.asks and (endpoint := self.setup.endpoint) is not None:
             found.append(
@@ -185,13 +203,13 @@ class CompletionKind(JobKind):
                     endpoint=endpoint.address,
                     model=parameters["model"],
                     calls=1,
-                    input_tokens=tokens_of([prompt or "", record[TEXT]]),
+                    input_tokens=tokens_of(message.content for message in messages),
                     output_tokens=most,
                     price=price_of(parameters["model"], endpoint.prices),
                 )
             )
         for role, judge, endpoint in self.setup.judges:
-            question = judge_question(judge, prompt, record[TEXT], "", record.get(EXPECTED))
+            question = judge_question(judge, messages, "", record.get(EXPECTED))
             asked = tokens_of(message.content for message in question.messages)
             found.append(
                 CallSize(
@@ -230,22 +248,28 @@ class CompletionKind(JobKind):
 
     async def run(self, job: Job, client: OpenChat, context: JobContext) -> Answer:
         parameters = job.parameters
-        record: Input = parameters["input"]
-        prompt: str | None = parameters.get("system_prompt")
+        question = _question(parameters)
         label = str(job.labels["input"])
         async with client.caller.hold_turn(job, self._within_s):
             reply = await client.caller.ask(
-                _question(parameters),
+                question,
                 context,
                 about=label,
                 # Repeats of one question are asked each on its own, also with the same seed.
                 sample={"repeat": job.repeat},
             )
-            exchange = Exchange(label=label, system_prompt=prompt, record=record, reply=reply.text)
+            exchange = Exchange(
+                label=label,
+                messages=question.messages,
+                record=parameters["input"],
+                reply=reply.text,
+            )
             verdicts = await client.scorers.score(exchange, context)
         endpoint = self.setup.endpoint
         price = None if endpoint is None else price_of(parameters["model"], endpoint.prices)
-        return Completion(job=job, reply=reply, verdicts=verdicts, price=price).to_answer()
+        return Completion(
+            job=job, messages=question.messages, reply=reply, verdicts=verdicts, price=price
+        ).to_answer()
 
     @property
     def _within_s(self) -> float:
@@ -256,12 +280,18 @@ class CompletionKind(JobKind):
         return max(_WITHIN_MIN_S, asked_s + READINGS_MAX * judged_s)
 
 
-def _question(parameters: Mapping[str, Any]) -> Question:
-    prompt, seed = parameters.get("system_prompt"), parameters.get("seed")
+def _messages(parameters: Mapping[str, Any]) -> tuple[Message, ...]:
+    """What is sent for a job: its system prompt, if it has one, and the messages of its input."""
+    prompt = parameters.get("system_prompt")
     system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
+    return (*system, *messages_of(parameters["input"]))
+
+
+def _question(parameters: Mapping[str, Any]) -> Question:
+    seed = parameters.get("seed")
     return Question(
         model=parameters["model"],
-        messages=(*system, Message(Role.USER, parameters["input"][TEXT])),
+        messages=_messages(parameters),
         seed=seed or 0,
         has_seed=seed is not None,
         temperature=parameters.get("temperature"),

@@ -14,8 +14,8 @@ from engine.kinds import (
     Message,
     Price,
 )
-from jobs.chat.inputs import TEXT
 from jobs.chat.scorers.scoring import Verdict
+from jobs.chat.target import Message as ChatMessage
 from jobs.chat.target import Reply
 
 _ELLIPSIS = "…"
@@ -26,9 +26,13 @@ _USD = "USD"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A reply with the verdicts of the sweep's scorers; `price` is that of its model, if the sweep has one."""
+    """A reply to the messages that were sent, with the verdicts of the sweep's scorers.
+
+    `price` is that of the model, if the sweep has one.
+    """
 
     job: Job
+    messages: Sequence[ChatMessage]
     reply: Reply
     verdicts: Sequence[Verdict]
     price: Price | None
@@ -66,8 +70,7 @@ class Completion:
         return {
             "model": parameters["model"],
             "input": self.job.labels["input"],
-            "system_prompt": parameters.get("system_prompt"),
-            "text": parameters["input"][TEXT],
+            "messages": [message.as_json() for message in self.messages],
             "reply": reply.text,
             "thinking": reply.thinking,
             "finish_reason": reply.finish_reason,
@@ -116,13 +119,20 @@ def read_failed(raw: bytes) -> Iterator[FailedTest]:
     if not isinstance(document, Mapping) or document.get("passed") is not False:
         return
     case, scores = document.get("input"), document.get("scores")
-    said = (("system", "system_prompt"), ("user", "text"), ("assistant", "reply"))
     yield FailedTest(
         case=case if isinstance(case, str) else None,
-        messages=tuple(
-            Message(role=role, content=document[field])
-            for role, field in said
-            if isinstance(document.get(field), str)
-        ),
+        messages=tuple(_said(document)),
         evidence=scores if isinstance(scores, Mapping) else None,
     )
+
+
+def _said(document: Mapping[str, Any]) -> Iterator[Message]:
+    """The messages of a stored answer, and the reply."""
+    sent = document.get("messages")
+    reply = {"role": "assistant", "content": document.get("reply")}
+    for one in (*(sent if isinstance(sent, list) else ()), reply):
+        if not isinstance(one, Mapping):
+            continue
+        role, content = (one.get(key) for key in ("role", "content"))
+        if isinstance(role, str) and isinstance(content, str):
+            yield Message(role=role, content=content)

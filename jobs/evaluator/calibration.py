@@ -24,7 +24,6 @@ from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.model_caller import JUDGE, model_caller_for
-from jobs.chat.standalone import StandaloneContext
 from jobs.evaluator.agreement import (
     errors_at,
     krippendorff_alpha,
@@ -37,6 +36,7 @@ from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.questions import MissingAnswer, Tolerance, map_concurrently
 from jobs.evaluator.ratings import RatedReply
 from jobs.evaluator.settings import RubricJudgeSettings
+from jobs.evaluator.standalone import StandaloneContext
 
 logger = logging.getLogger(__name__)
 

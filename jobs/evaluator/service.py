@@ -24,13 +24,13 @@ from jobs.chat.endpoint import ChatTarget
 from jobs.chat.families import family, same_family_warning
 from jobs.chat.model_caller import ATTACKER, JUDGE
 from jobs.chat.prices import price_of
-from jobs.chat.standalone import StandaloneContext
 from jobs.chat.target import Target
 from jobs.evaluator.checking import ask_attacker, ask_judge
 from jobs.evaluator.kinds import MultiTurn, SingleTurn
 from jobs.evaluator.providers import endpoint_advice
 from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
+from jobs.evaluator.standalone import StandaloneContext
 
 _JUDGING = ("judge", "expand_on")
 """The settings that can change when stored replies are judged again."""

@@ -39,11 +39,10 @@ class Judgement:
 
 
 def judge_question(
-    settings: JudgeModel, system_prompt: str | None, asked: str, reply: str, expected: Any
+    settings: JudgeModel, messages: Sequence[Message], reply: str, expected: Any
 ) -> Question:
-    """The question about one reply; `expected` is what the input says of a good one, None without any."""
-    system = () if system_prompt is None else (Message(Role.SYSTEM, system_prompt),)
-    exchange = (*system, Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
+    """The question about the reply to a conversation; `expected` is what the input says of a good one, or None."""
+    exchange = (*messages, Message(Role.ASSISTANT, reply))
     nonce, quoted = quote_messages(exchange)
     form = _BY_VERDICT
     if settings.scale is not None:

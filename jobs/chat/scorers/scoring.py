@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.kinds import JobContext, JobError, Permanent
-from jobs.chat.inputs import TEXT, Input
+from jobs.chat.inputs import Input
 from jobs.chat.model_caller import ModelCaller
 from jobs.chat.scorers.functions import call_function
 from jobs.chat.scorers.json_schema import describe_violation
@@ -20,6 +20,7 @@ from jobs.chat.scorers.settings import (
     ScorerSettings,
     Similarity,
 )
+from jobs.chat.target import Message
 from jobs.http import Unanswered
 
 _FUNCTION_S = 600.0
@@ -28,10 +29,10 @@ _FUNCTION_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A reply with what it replies to; `label` is the name of the input."""
+    """A reply with what it replies to: the messages that were sent, and the input, whose name is `label`."""
 
     label: str
-    system_prompt: str | None
+    messages: Sequence[Message]
     record: Input
     reply: str
 
@@ -106,11 +107,7 @@ class Scorers:
 
     async def _judge(self, judge: JudgeModel, exchange: Exchange, context: JobContext) -> Judgement:
         question = judge_question(
-            judge,
-            exchange.system_prompt,
-            exchange.record[TEXT],
-            exchange.reply,
-            exchange.record.get(EXPECTED),
+            judge, exchange.messages, exchange.reply, exchange.record.get(EXPECTED)
         )
 
         def read(answer: str) -> Judgement:

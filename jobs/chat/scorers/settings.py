@@ -312,12 +312,16 @@ def _read_scorer(written: Any) -> Any:
     return scorer
 
 
+_WithOptions: TypeAlias = Annotated[
+    Contains | Equals | Regex | JsonSchema | Similarity | JudgeModel,
+    Field(discriminator="kind"),
+]
 Scorer: TypeAlias = Annotated[
-    Annotated[
-        Contains | Equals | Regex | JsonSchema | Similarity | JudgeModel,
-        Field(discriminator="kind"),
-    ],
-    BeforeValidator(_read_scorer),
+    _WithOptions,
+    # Those that need no option may be written as their name alone.
+    BeforeValidator(
+        _read_scorer, json_schema_input_type=Literal["contains", "equals"] | _WithOptions
+    ),
 ]
 
 

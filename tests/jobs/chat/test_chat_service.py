@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
-from engine import Sweep, SweepError, check
+from engine import Registry, Sweep, SweepError, check
 from engine.clock import SystemClock
 from engine.kinds import Sends
+from engine.sweep.json_schema import sweep_schema
 from jobs.chat.service import Chat
 from jobs.chat.settings import ASSUMED_TOKENS
 from tests.jobs.chat.server import Asked, chat_server
@@ -142,6 +144,30 @@ def test_a_wrong_value_of_an_axis_is_a_mistake_with_its_place(
 
     [found] = raised.value.problems
     assert (found.path, problem in found.message) == (place, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_right"),
+    [
+        ({}, True),
+        ({"matrix": {"inputs": ["a", {"text": "b", "topic": 3}, {"file": "x.csv"}]}}, True),
+        ({"matrix": {"inputs": {"file": "x.csv", "column": "q"}}}, True),
+        ({"matrix": {"inputs": [3]}}, False),
+        ({"matrix": {"inputs": {"file": 3}}}, False),
+        ({"matrix": {"temperatures": [3]}}, False),
+        ({"service": {"scorers": ["equals", {"kind": "regex", "pattern": "x"}, JUDGE]}}, True),
+        ({"service": {"scorers": ["eqals"]}}, False),
+        ({"service": {"scorers": [{"kind": "regex", "pattrn": "x"}]}}, False),
+        ({"service": {"base_ur": "x"}}, False),
+    ],
+)
+def test_the_schema_for_editors_knows_chat_sweeps(changed: dict[str, Any], is_right: bool) -> None:
+    schema = sweep_schema(Registry.installed(), "chat")
+    written = document(URL)
+    for part, values in changed.items():
+        written[part] = {**written[part], **values}
+
+    assert Draft7Validator(schema).is_valid(written) is is_right
 
 
 def test_another_model_than_the_built_in_one_needs_an_endpoint() -> None:

@@ -85,6 +85,29 @@ async def test_every_axis_reaches_the_endpoint_and_what_is_left_out_is_not_sent(
     assert "system_prompt" not in plain.rows[0].labels
 
 
+async def test_an_input_may_be_a_conversation(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello! What can I do?"},
+        {"role": "user", "content": "The capital of France?"},
+    ]
+    ran = await run_sweep(
+        know_capitals,
+        tmp_path / "store.db",
+        {
+            "inputs": [{"id": "talk", "messages": messages, "expected": "Lyon"}],
+            "system_prompts": [{"name": "brief", "text": "One word."}],
+        },
+        scorers=["equals"],
+    )
+
+    system = {"role": "system", "content": "One word."}
+    assert [asked.body["messages"] for asked in ran.asked] == [[system, *messages]]
+    [finding] = ran.findings
+    said = [{"role": one.role, "content": one.content} for one in finding.messages]
+    assert said == [system, *messages, {"role": "assistant", "content": "Paris"}]
+
+
 async def test_options_of_requests_and_headers_are_passed_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,8 +359,7 @@ async def test_the_store_holds_the_whole_exchange_with_all_verdicts(tmp_path: Pa
     assert france == {
         "model": "m1",
         "input": "france",
-        "system_prompt": None,
-        "text": CAPITALS[0]["text"],
+        "messages": [{"role": "user", "content": CAPITALS[0]["text"]}],
         "reply": "Paris",
         "thinking": None,
         "finish_reason": "stop",

@@ -10,6 +10,9 @@ from engine import Sweep, SweepError
 from engine.core.axes import AxisValue
 from tests.jobs.chat.sweeps import document
 
+_SAID = {"role": "user", "content": "Hello?"}
+_ANSWERED = {"role": "assistant", "content": "Hello!"}
+
 
 def inputs_of(written: Any, folder: Path, **service: Any) -> list[tuple[Any, Any]]:
     """The names and contents of the inputs of a sweep."""
@@ -41,6 +44,20 @@ def test_a_mapping_names_its_text_and_keeps_its_other_fields(field: str, tmp_pat
     assert inputs_of(written, tmp_path) == [
         ("7", {"text": "Hello?", "expected": ["a", 1], "topic": None})
     ]
+
+
+def test_a_conversation_is_an_input_that_is_called_after_its_messages(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Goodbye."},
+    ]
+    (tmp_path / "talks.jsonl").write_text(json.dumps({"messages": messages, "expected": "x"}))
+
+    [(name, content)] = inputs_of({"file": "talks.jsonl"}, tmp_path)
+
+    assert name.startswith("Hello. Hello! Goodbye. #")
+    assert content == {"messages": messages, "expected": "x"}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +140,15 @@ def test_a_mistake_in_a_file_has_its_place(
         ([], "matrix.inputs", "is empty"),
         ([{"text": ["a"]}], "matrix.inputs[0]", "its text must be text"),
         ([{"id": [1], "text": "a"}], "matrix.inputs[0]", "its id must be text or a number"),
+        ([{"messages": "Hello?"}], "matrix.inputs[0]", "must be a list of {role"),
+        ([{"messages": [_SAID, {"role": "user"}]}], "matrix.inputs[0]", "messages[1] must be"),
+        ([{"messages": [_SAID, _ANSWERED]}], "matrix.inputs[0]", "must end with one of the user"),
+        (
+            [{"messages": [{"role": "system", "content": "x"}, _SAID]}],
+            "matrix.inputs[0]",
+            "messages[0] is a system prompt: write it into matrix.system_prompts",
+        ),
+        ([{"messages": [_SAID], "text": "x"}], "matrix.inputs[0]", "exclude each other"),
         ({"file": "../a.csv"}, "matrix.inputs", "inside the folder"),
     ],
 )

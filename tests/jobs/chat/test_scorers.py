@@ -137,9 +137,7 @@ async def test_a_function_that_never_returns_fails_its_scorer_in_the_end(tmp_pat
     scorer = Similarity(kind="similarity", name="closeness", function="my_scores:f")
     function = load_function(scorer.function, scores_in(tmp_path, source))
     scorers = Scorers(settings=[scorer], callers={}, functions={"closeness": function})
-    exchange = Exchange(
-        label="a", system_prompt=None, record={"text": "?", "expected": "b"}, reply="c"
-    )
+    exchange = Exchange(label="a", messages=(), record={"text": "?", "expected": "b"}, reply="c")
     clock = FakeClock()
 
     async with clock.jumping():
