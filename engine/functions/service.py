@@ -1,6 +1,6 @@
 """The service `function`: it runs functions of the user's own scripts and modules in this process or beside it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -29,12 +29,9 @@ class FunctionSettings(ServiceSettings):
         str,
         Field(
             description="The function, as FILE.py:NAME or MODULE:NAME.",
-            examples=["experiments/tox.py:toxicity"],
         ),
     ]
-    version: Annotated[
-        str | None, Field(description="Its version when the sweep was made; None for the current.")
-    ] = None
+    version: Annotated[str, Field(description="Its version when the sweep was made.")]
     processes: Annotated[
         int | None, Field(ge=1, description="Processes that a plain function runs in.")
     ] = None
@@ -43,13 +40,15 @@ class FunctionSettings(ServiceSettings):
 class FunctionService(Service):
     """Runs a function: async ones in the event loop, plain ones in threads or processes.
 
-    With `job`, that function, wherever it is defined; else the one that the settings name.
+    With `job`, as `Sweep` gives it, that function, wherever it is defined; else, for a run that is restored, the
+    one that its settings name.
     """
 
     settings_model = FunctionSettings
 
     def __init__(self, job: FunctionJob[..., Any] | None = None) -> None:
         self._job = job
+        self._is_given = job is not None
 
     def with_settings(self, settings: Any, folder: Path = Path()) -> Self:
         """A copy with the settings of a sweep.
@@ -58,7 +57,7 @@ class FunctionService(Service):
         """
         job = self._job or _load_job(settings.function, folder)
         version = job.version
-        if settings.version not in (None, version):
+        if settings.version != version:
             raise UsageError(
                 f"{job.name} has the version {version!r} now, and the sweep was made with"
                 f" {settings.version!r}: run its script again, which asks the new version"
@@ -77,6 +76,14 @@ class FunctionService(Service):
     def identity(self) -> str:
         """The function's qualified name."""
         return self.job.name
+
+    def mistakes(self) -> Mapping[str, str]:
+        """That a sweep file names a function: what its decorator says of limits would not apply."""
+        advice = (
+            "a sweep over a function is made in Python, by Sweep(NAME, FUNCTION, ...), and run by"
+            " `nightsweep run FILE.py:SWEEP`"
+        )
+        return {} if self._is_given else {"kind": advice}
 
     def kinds(self) -> Sequence[JobKind]:
         if self._job is None:

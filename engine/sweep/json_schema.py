@@ -21,6 +21,7 @@ from engine.core.axes import (
     RecordAxis,
     TextAxis,
 )
+from engine.core.errors import UsageError
 from engine.kinds import JobKind
 from engine.registry import Registry, kinds_of
 from engine.sweep.axes import ALL_GROUPS, REPEATS, REPEATS_MAX
@@ -41,14 +42,17 @@ _OF_ONE = ("items", "additionalProperties", "propertyNames", "if", "then", "else
 def sweep_schema(registry: Registry, service: str | None = None) -> Schema:
     """The schema of sweeps over a service or, without one, over any installed service.
 
-    Raises UsageError for a service that is not installed.
+    Raises UsageError for a service that is not installed, and for one whose sweeps are made in Python.
     """
     head = {"$schema": DIALECT, "title": "A Nightsweep sweep"}
     if service is not None:
+        if not kinds_of(registry.service(service)):
+            raise UsageError(f"a sweep over the service {service} is made in Python, not in a file")
         defs = _Definitions()
         return {**head, **_of_service(registry, service, defs), "$defs": defs.all}
     defs = _Definitions()
-    names = sorted(registry.services)
+    # A service that knows no kind without settings has none that a file could name.
+    names = [name for name in sorted(registry.services) if kinds_of(registry.service(name))]
     defs.all |= {name: _of_service(registry, name, defs.of(name)) for name in names}
     return {
         **head,
