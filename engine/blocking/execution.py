@@ -7,6 +7,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeAlias
 
 import anyio
@@ -62,7 +63,7 @@ def _execute(
     raise_file_limit()
     with open_display(progress=progress) as display:
         execution = _Execution(find, store, registry, display)
-        with _switching_often(), start_blocking_portal() as portal:
+        with _switching.often(), start_blocking_portal() as portal:
             status = execution.wait(portal)
         if isinstance(display, NotebookDisplay):
             display.show(status)
@@ -98,23 +99,26 @@ class _Execution:
                 if isinstance(self._display, NotebookDisplay):
                     self._display.draw()
             except KeyboardInterrupt:
-                portal.call(self._stop)
+                # Without waiting for it, which the next Ctrl-C would interrupt.
+                portal.start_task_soon(self._stop)
         return done.result()
 
     async def _work(self) -> Status:
         status: Status | None = None
         async with open_engine(self._store, registry=self._registry) as engine:
-            self._run = run = await self._find(engine)
-            if self._is_stopping:
-                run.stop()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(follow, run, self._display), name="progress")
-                with anyio.CancelScope() as self._scope:
+            with anyio.CancelScope() as self._scope:
+                self._run = run = await self._find(engine)
+                if self._is_stopping:
+                    run.stop()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(partial(follow, run, self._display), name="progress")
                     status = await run.execute()
-                tasks.cancel_scope.cancel()
-            return status or await run.status()
+                    tasks.cancel_scope.cancel()
+            if self._run is None:
+                raise Interrupted("interrupted before the run was in the store: run it again")
+            return status or await self._run.status()
 
-    def _stop(self) -> None:
+    async def _stop(self) -> None:
         if self._is_stopping and self._scope is not None:
             self._display.say("stopping at once; nothing that was answered is lost")
             self._scope.cancel()
@@ -125,14 +129,32 @@ class _Execution:
             self._run.stop()
 
 
-@contextmanager
-def _switching_often() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+class _Switching:
+    """Keeps the interpreter's switch interval short while runs are executed, in however many threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._runs = 0
+        self._before_s = 0.0
+
+    @contextmanager
+    def often(self) -> Iterator[None]:
+        """A block with a short interval; the last of several at once restores the one before."""
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._before_s = sys.getswitchinterval()
+                sys.setswitchinterval(_SWITCH_S)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+                if self._runs == 0:
+                    sys.setswitchinterval(self._before_s)
+
+
+_switching = _Switching()
 
 
 def _how_to_go_on(name: str, store: str | Path) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.documents.document import problem_of
 from engine.documents.frames import rows_of_frame
@@ -32,6 +33,10 @@ class _Rows:
     problem: Callable[[str, str, str], Problem]
     are_texts: bool = False
 
+    def describe(self, place: str) -> str:
+        """A row's place, for messages about another row."""
+        return str(self.problem(place, "", "")).rstrip(": ")
+
 
 def read_cases(
     cases: Cases, parameters: Sequence[Parameter], problems: list[Problem]
@@ -42,13 +47,17 @@ def read_cases(
     """
     found = _rows_of(cases)
     by_name = {parameter.name: parameter for parameter in parameters}
-    label = next((name for name in _LABELS if name not in by_name), None)
-    read = []
+    labels = [name for name in _LABELS if name not in by_name]
+    read: list[dict[str, Any]] = []
+    by_label: dict[str, str] = {}
+    by_content: dict[bytes, str] = {}
     for place, row in found.rows:
         if not isinstance(row, Mapping):
             problems.append(found.problem(place, "", "must be a mapping of arguments by name"))
             continue
-        arguments = {}
+        arguments: dict[str, Any] = {}
+        label = next((name for name in labels if name in row), "")
+        mistakes = len(problems)
         for name, value in row.items():
             if name == label:
                 continue
@@ -56,7 +65,20 @@ def read_cases(
                 arguments[name] = _content(by_name, name, value, is_text=found.are_texts)
             except ValueError as error:
                 problems.append(found.problem(place, str(name), str(error)))
-        read.append({"label": _label(row.get(label)), "arguments": arguments})
+                arguments[name] = None
+        called = _label(row.get(label))
+        if called is not None and (before := by_label.setdefault(called, place)) != place:
+            message = f"another case is called {called}, at {found.describe(before)}: rename one"
+            problems.append(found.problem(place, label, message))
+        elif (
+            len(problems) == mistakes
+            and (before := by_content.setdefault(canonical(arguments), place)) != place
+        ):
+            message = f"has the same arguments as {found.describe(before)}: leave one out"
+            problems.append(found.problem(place, "", message))
+        read.append({"label": called, "arguments": arguments})
+    if not (read or problems):
+        problems.append(Problem(CASES, "there is none: give at least one"))
     return read
 
 
@@ -70,7 +92,10 @@ def _content(by_name: Mapping[str, Parameter], name: str, value: Any, *, is_text
 
 
 def _label(value: Any) -> str | None:
-    return None if value is None or not str(value).strip() else str(value).strip()
+    """The text of a label; None for a missing or an empty one."""
+    if value is None or (isinstance(value, float) and isnan(value)):
+        return None
+    return str(value).strip() or None
 
 
 def _rows_of(cases: Cases) -> _Rows:
@@ -78,7 +103,8 @@ def _rows_of(cases: Cases) -> _Rows:
         return _rows_of_file(Path(cases))
     if (rows := rows_of_frame(cases)) is not None:
         return _numbered(rows)
-    if isinstance(cases, Mapping) or not isinstance(cases, Iterable):
+    is_series = hasattr(cases, "dtype")
+    if is_series or isinstance(cases, Mapping) or not isinstance(cases, Iterable):
         raise UsageError(
             f"{CASES}: must be a list of mappings, a data frame, or the path of a file, not"
             f" {type(cases).__name__}"

@@ -15,6 +15,7 @@ from engine.kinds import UsageError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_LAMBDA = "<lambda>"
 FROM_SOURCE = "source"
 """The version of a function whose identity follows its source."""
 
@@ -39,14 +40,21 @@ class FunctionJob(Generic[P, R]):
     """
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise UsageError(f"job decorates functions, not {function!r:.100}")
+        if getattr(function, "__qualname__", _LAMBDA).endswith(_LAMBDA):
+            # Another one would have the same identity, and so would its answers.
+            raise UsageError(
+                f"job decorates functions with a name of their own, not {function!r:.100}: write it with def"
+            )
         update_wrapper(self, function)
         self.function = function
         self.options = options
         self.reference: Reference = refer_to(function)
         self.name = self.reference.name
         _check_options(self.name, options)
+        self.source = digest_source(function)
+        """The digest of its source, without comments and docstrings; empty if there is none to read."""
         self.is_async = inspect.iscoroutinefunction(function)
         found = read_parameters(function, self.name)
         self.parameters: tuple[Parameter, ...] = found.parameters
@@ -79,11 +87,6 @@ class FunctionJob(Generic[P, R]):
         """Seconds after which a call is given up; infinite without a limit."""
         timeout_s = self.options.timeout_s
         return inf if timeout_s is None else timeout_s
-
-    @cached_property
-    def source(self) -> str:
-        """The digest of its source, without comments and docstrings; empty if there is none to read."""
-        return digest_source(self.function)
 
     @cached_property
     def version(self) -> str:

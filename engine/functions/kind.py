@@ -97,12 +97,11 @@ def async_call(job: FunctionJob[..., Any]) -> Call:
     """The call of an async function, in the event loop."""
 
     async def call(contents: Mapping[str, Any], one: Job, context: JobContext) -> Answer:
-        arguments = to_arguments(job, contents)
-        if job.context_name is not None:
-            arguments[job.context_name] = FunctionContext(context, one)
         with errors_of(job):
-            returned = await job.function(**arguments)
-        return to_answer(returned, tuple(contents))
+            arguments = to_arguments(job, contents)
+            if job.context_name is not None:
+                arguments[job.context_name] = FunctionContext(context, one)
+            return to_answer(await job.function(**arguments), _columns(contents, one))
 
     return call
 
@@ -113,7 +112,9 @@ def thread_call(job: FunctionJob[..., Any]) -> Call:
     limiter = CapacityLimiter(inf)
 
     async def call(contents: Mapping[str, Any], one: Job, context: JobContext) -> Answer:
-        work = partial(call_plain, job, contents, BlockingContext(context, one))
+        work = partial(
+            call_plain, job, contents, _columns(contents, one), BlockingContext(context, one)
+        )
         return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
 
     return call
@@ -123,6 +124,11 @@ def process_call(job: FunctionJob[..., Any], processes: Processes) -> Call:
     """The call of a plain function, in one of its processes."""
 
     async def call(contents: Mapping[str, Any], one: Job, context: JobContext) -> Answer:
-        return await processes.call(contents, context.clock, job.timeout_s)
+        return await processes.call(contents, _columns(contents, one), context.clock, job.timeout_s)
 
     return call
+
+
+def _columns(contents: Mapping[str, Any], one: Job) -> tuple[str, ...]:
+    """The columns of a job's results that are not returned: its labels, and its arguments in cases."""
+    return (*one.labels, *contents)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engine import kinds
-from engine.kinds import Answer, JobError, Measurement, Permanent
+from engine.kinds import Answer, JobError, Measurement
 
 LENGTH_BYTES = 8
 
@@ -41,10 +41,13 @@ def dump_error(error: JobError) -> dict[str, Any]:
     """Convert an error to a JSON value: what decides what becomes of the job, and its texts."""
     unread = error.unread
     return {
-        "class": type(error).__name__,
+        "class": next(
+            one.__name__ for one in type(error).__mro__ if _known_class(one.__name__) is one
+        ),
         "message": error.message,
         "detail": error.detail,
         "status": error.status,
+        "sent": error.sent,
         "trace": error.trace,
         "service_answers": error.service_answers,
         "retry_after_s": getattr(error, "retry_after_s", None),
@@ -53,11 +56,9 @@ def dump_error(error: JobError) -> dict[str, Any]:
 
 
 def restore_error(dump: Mapping[str, Any]) -> JobError:
-    """Restore an error from what `dump_error` returned; one of a class that is not the engine's is Permanent."""
-    found = getattr(kinds, dump["class"], None)
-    if not (isinstance(found, type) and issubclass(found, JobError)):
-        found = Permanent
-    error = found(dump["message"], detail=dump["detail"])
+    """Restore an error from what `dump_error` returned: of its class, or of that of the engine that it derives from."""
+    error = _known_class(dump["class"])(dump["message"], detail=dump["detail"])
+    error.sent = dump["sent"]
     error.status = dump["status"]
     error.trace = dump["trace"]
     error.service_answers = dump["service_answers"]
@@ -66,3 +67,9 @@ def restore_error(dump: Mapping[str, Any]) -> JobError:
     if dump["unread"] is not None:
         error.unread = dump["unread"].encode()
     return error
+
+
+def _known_class(name: str) -> type[JobError]:
+    """The engine's class of errors of this name; JobError if there is none."""
+    found = getattr(kinds, name, None)
+    return found if isinstance(found, type) and issubclass(found, JobError) else JobError

@@ -1,9 +1,14 @@
 """How a call of a function ended: an answer, or an error that says what becomes of the job."""
 
+import asyncio
 import traceback
-from collections.abc import Iterator, Mapping
+from asyncio import CancelledError
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import Any
+
+from anyio import current_effective_deadline
 
 from engine.functions.context import BlockingContext
 from engine.functions.decorator import FunctionJob
@@ -18,38 +23,69 @@ _TRACE_MAX = 1_900
 def errors_of(job: FunctionJob[..., Any]) -> Iterator[None]:
     """Raise what the function raises within the block as a JobError.
 
-    Those that it raises itself pass, and so do errors of the store and of this machine. Exceptions that the
-    job retries are Transient, all others Permanent, with the traceback.
+    Those that it raises itself pass, and so do Ctrl-C, a cancellation of the call, and errors of the store and
+    of this machine. Exceptions that the job retries are Transient, all others Permanent, with the traceback.
     """
     try:
         yield
-    except (JobError, StoreError):
+    except (JobError, StoreError, KeyboardInterrupt, GeneratorExit) as error:
+        if isinstance(error, Permanent):
+            _let_lane_go_on(error)
         raise
-    except (Exception, SystemExit) as error:
-        if machine_fault(error) is not None:
+    except BaseException as error:
+        if machine_fault(error) is not None or _is_from_outside(error):
             raise
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        failure: JobError = (
-            Transient(message) if isinstance(error, job.options.retry_on) else Permanent(message)
-        )
-        # The others' arguments may be better: the lane goes on.
-        failure.service_answers = isinstance(failure, Permanent)
+        message = _describe(error)
+        failure: JobError
+        if isinstance(error, job.options.retry_on):
+            failure = Transient(message)
+        else:
+            failure = Permanent(message)
+            _let_lane_go_on(failure)
         failure.trace = _format_trace(error, job)
         raise failure from error
+
+
+def _let_lane_go_on(failure: Permanent) -> None:
+    """Other calls have other arguments, so that many failures alike do not mean that they all fail."""
+    failure.service_answers = True
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether an error is the cancellation of the call; the function may raise CancelledError itself."""
+    if not isinstance(error, CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False  # A thread without an event loop.
+    return current_effective_deadline() == -inf or (task is not None and task.cancelling() > 0)
+
+
+def _describe(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"its text cannot be made ({type(broken).__name__})"
+    return f"{name}: {text}" if text else name
 
 
 def call_plain(
     job: FunctionJob[..., Any],
     contents: Mapping[str, Any],
+    columns: Iterable[str],
     context: BlockingContext | None = None,
 ) -> Answer:
-    """Call a plain function with checked JSON values, and return its answer; raises as `errors_of` does."""
-    arguments = to_arguments(job, contents)
-    if job.context_name is not None:
-        arguments[job.context_name] = context
+    """Call a plain function with checked JSON values, and return its answer; raises as `errors_of` does.
+
+    `columns` are those that the results have already, beside what the function returns.
+    """
     with errors_of(job):
-        returned = job.function(**arguments)
-    return to_answer(returned, tuple(contents))
+        arguments = to_arguments(job, contents)
+        if job.context_name is not None:
+            arguments[job.context_name] = context
+        return to_answer(job.function(**arguments), columns)
 
 
 def to_arguments(job: FunctionJob[..., Any], contents: Mapping[str, Any]) -> dict[str, Any]:

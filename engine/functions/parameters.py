@@ -6,15 +6,17 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from engine import kinds
+from engine.core.canonical import canonical
 from engine.core.rows import Row
 from engine.functions.context import BlockingContext
+from engine.functions.numpy_values import without_numpy
 from engine.kinds import ArgumentAxis, Axis, IntegerAxis, NumberAxis, UsageError
 
 VERSION = "version"
@@ -26,6 +28,7 @@ CASE = "case"
 _INTEGER_MAX = 2**63 - 1
 _PLAIN = (str, int, float, bool, Any)
 """Hints whose arguments are the JSON values themselves."""
+_SCALAR = (str, int, float, bool)
 _TAKEN = Row.column_names((VERSION, "repeats"))
 """Names of other columns, in lower case, which no parameter may have."""
 
@@ -80,7 +83,7 @@ class Parameter:
 
     def content_of(self, value: Any) -> Any:
         """Convert an argument to the JSON value that stands for it; raises ValueError for a wrong one."""
-        value = _without_numpy(value)
+        value = without_numpy(value)
         try:
             return self._to_json(self.adapter.validate_python(value, strict=True))
         except ValidationError:
@@ -117,8 +120,12 @@ class Parameter:
         return True
 
     def _to_json(self, made: Any) -> Any:
+        """The JSON value of a checked argument; raises ValueError for what JSON cannot hold."""
         try:
-            return self.adapter.dump_python(made, mode="json")
+            dumped = self.adapter.dump_python(made, mode="json")
+            if self.hint in _SCALAR:
+                return dumped
+            return _settle(self.adapter.dump_python(made), dumped)
         except PydanticSerializationError as error:
             raise ValueError(f"is no JSON value: {error}") from None
 
@@ -187,11 +194,23 @@ def _is_context(hint: type) -> bool:
     return kinds.JobContext in hint.__mro__
 
 
-def _without_numpy(value: Any) -> Any:
-    """A number of numpy as one of Python's; anything else unchanged."""
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return value.item()
-    return value
+def _settle(made: Any, dumped: Any) -> Any:
+    """The JSON value `dumped` of `made`, with the members of sets in an order that every process finds.
+
+    Raises ValueError for NaN and infinities, which JSON does not have: dumped, they are null.
+    """
+    match made:
+        case float() if not isfinite(made):
+            raise ValueError("must be a finite number")
+        case set() | frozenset() if isinstance(dumped, list):
+            return sorted(dumped, key=canonical)
+        case Mapping() if isinstance(dumped, dict) and len(made) == len(dumped):
+            pairs = zip(made.values(), dumped.items(), strict=True)
+            return {name: _settle(one, content) for one, (name, content) in pairs}
+        case list() | tuple() if isinstance(dumped, list) and len(made) == len(dumped):
+            return [_settle(one, content) for one, content in zip(made, dumped, strict=True)]
+        case _:
+            return dumped
 
 
 def _to_jsonable(value: Any) -> Any:

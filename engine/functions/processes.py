@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ from engine.kinds import Answer, Clock, TimedOut, Transient, UsageError
 
 _START = (
     "import sys; sys.path.insert(0, {home!r}); import engine; sys.path[:] = {path!r};"
-    " from engine.functions.worker import main; main()"
+    " from engine.functions import worker as _worker; _worker.main()"
 )
 """What a process executes: it imports the same modules as this one, whatever folder it is started in.
 
@@ -50,7 +50,12 @@ class Processes:
         Raises UsageError if the function cannot be loaded in another process.
         """
         made = cls(reference, count)
-        made._idle.append(await _Worker.start(reference))
+        try:
+            made._idle.append(await _Worker.start(reference))
+        except Transient as error:
+            raise UsageError(
+                f"the function {reference} cannot be loaded in another process: {error}"
+            ) from None
         try:
             yield made
         finally:
@@ -58,8 +63,12 @@ class Processes:
                 for worker in made._idle:
                     await worker.end()
 
-    async def call(self, arguments: Mapping[str, Any], clock: Clock, timeout_s: float) -> Answer:
+    async def call(
+        self, arguments: Mapping[str, Any], columns: Sequence[str], clock: Clock, timeout_s: float
+    ) -> Answer:
         """Wait for a process that is free, and call the function there with checked JSON values.
+
+        `columns` are those that the results have already, as for `call_plain`.
 
         Raises what the function raised as a JobError, TimedOut if the call itself takes longer than `timeout_s`,
         and Transient if the process died. A call that is given up or cancelled ends with its process.
@@ -69,7 +78,9 @@ class Processes:
             worker = self._idle.pop() if self._idle else await _Worker.start(self._reference)
             try:
                 with clock.move_on_after(timeout_s):
-                    message = await worker.ask({"arguments": dict(arguments)})
+                    message = await worker.ask(
+                        {"arguments": dict(arguments), "columns": list(columns)}
+                    )
             finally:
                 if message is None:
                     with anyio.CancelScope(shield=True):

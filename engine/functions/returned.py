@@ -1,7 +1,7 @@
 """What a function returned as an answer: its bytes, and its fields as columns of the results."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from math import isfinite
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from engine.core.rows import Row
 from engine.core.values import Value, check_values
+from engine.functions.numpy_values import without_numpy
 from engine.kinds import Answer, Measurement, Permanent
 
 VALUE = "value"
@@ -19,8 +20,8 @@ _KEPT_MAX = 100_000
 """The characters of a value that is no JSON value which are kept with the attempt."""
 
 
-def to_answer(returned: Any, axes: tuple[str, ...]) -> Answer:
-    """Convert what a function returned to an answer; `axes` are the names of the columns of its arguments.
+def to_answer(returned: Any, columns: Iterable[str]) -> Answer:
+    """Convert what a function returned to an answer; `columns` are those of its arguments and its version.
 
     Raises Permanent, which names the field, for what cannot be kept; the error then has what can be shown of
     it as `unread`.
@@ -31,15 +32,25 @@ def to_answer(returned: Any, axes: tuple[str, ...]) -> Answer:
     try:
         whole = {name: _to_json(name, value) for name, value in _fields_of(returned).items()}
         values = check_values(
-            {name: _to_value(value) for name, value in whole.items()}, Row.column_names(axes)
+            {name: _to_value(value) for name, value in whole.items()},
+            Row.column_names(tuple(columns)),
         )
     except ValueError as error:
         raise Permanent(
             f"what it returned cannot be kept: {error}",
-            unread=repr(returned)[:_KEPT_MAX].encode("utf-8", "replace"),
+            unread=_show(returned),
         ) from None
     raw = json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
     return Answer(raw=raw, measurement=replace(measured, values=values))
+
+
+def _show(returned: Any) -> bytes:
+    """What can be shown of a value that cannot be kept, without failing."""
+    try:
+        shown = repr(returned)
+    except Exception as error:
+        shown = f"<{type(returned).__qualname__}, whose repr raises {type(error).__name__}>"
+    return shown[:_KEPT_MAX].encode("utf-8", "replace")
 
 
 def _fields_of(returned: Any) -> Mapping[str, Any]:
@@ -59,18 +70,23 @@ def _fields_of(returned: Any) -> Mapping[str, Any]:
 
 def _to_json(name: str, value: Any) -> Any:
     """The JSON value of a field; raises ValueError, with the field's name, if there is none."""
+    value = without_numpy(value)
     if isinstance(value, str | int | float | None):
         is_unknown = isinstance(value, float) and not isfinite(value)
         return None if is_unknown else value
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return _to_json(name, value.item())
     try:
-        return to_jsonable_python(value, inf_nan_mode="null")
-    except PydanticSerializationError:
-        what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        raise ValueError(
-            f"{name} is a {what}, which is no JSON value: return numbers, texts, lists and mappings"
-        ) from None
+        return to_jsonable_python(value, inf_nan_mode="null", fallback=_refuse)
+    except (PydanticSerializationError, ValueError) as error:
+        raise ValueError(f"{name} is no JSON value: {error}") from None
+
+
+def _refuse(value: Any) -> Any:
+    """Convert what pydantic does not know, inside the value of a field; raises ValueError for what is no JSON value."""
+    converted = without_numpy(value)
+    if converted is not value:
+        return converted
+    what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise ValueError(f"{what} cannot be kept: return numbers, texts, lists and mappings")
 
 
 def _to_value(value: Any) -> Value | None:

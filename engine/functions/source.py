@@ -1,13 +1,16 @@
 """Where functions come from: their files and names, the digest of their source, and loading them again."""
 
 import ast
+import asyncio
 import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -77,7 +80,7 @@ def python_reference(text: str) -> Reference | None:
 def refer_to(defined: Callable[..., Any]) -> Reference:
     """Return the reference of a function."""
     qualname = getattr(defined, "__qualname__", type(defined).__qualname__)
-    module = getattr(defined, "__module__", _MAIN)
+    module = getattr(defined, "__module__", None) or _MAIN
     file = _file_of(module)
     return Reference(module if file is None else str(file), qualname)
 
@@ -127,6 +130,11 @@ def load(reference: Reference, what: str, wanted: type = object) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
+            if reference.home == _MAIN:
+                raise UsageError(
+                    f"{what} is {reference.qualname} of a notebook or an interactive session, and only that can"
+                    " run it: move it into a file, and import it"
+                ) from None
             known = [name for name, value in vars(found).items() if isinstance(value, wanted)]
             near = suggestion(part, [name for name in known if not name.startswith("_")])
             raise UsageError(
@@ -180,20 +188,31 @@ def _load_file(path: Path, what: str) -> ModuleType:
     sys.modules[name] = module
     try:
         with _loading():
-            spec.loader.exec_module(module)
+            _execute(partial(spec.loader.exec_module, module))
     except BaseException as error:
-        if all(isinstance(leaf, Loaded) for leaf in leaves(error)):
+        if any(isinstance(leaf, Loaded) for leaf in leaves(error)):
             # What it has defined until it would have run a sweep is all that is wanted.
             return module
         del sys.modules[name]
         is_for_users = isinstance(error, NightsweepError)
-        if is_for_users or not isinstance(error, Exception | SystemExit):
+        if is_for_users or not isinstance(error, Exception | SystemExit | BaseExceptionGroup):
             raise
         where = _line_in(error, path)
         raise UsageError(
             f"{path}{where} cannot be executed: {type(error).__name__}: {error}"
         ) from error
     return module
+
+
+def _execute(work: Callable[[], None]) -> None:
+    """Execute a module; in a thread of its own where an event loop runs, as the module may start one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+        return
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(copy_context().run, work).result()
 
 
 def _line_in(error: BaseException, path: Path) -> str:
@@ -227,6 +246,6 @@ def _loading() -> Iterator[None]:
 
 
 def stop_if_loading() -> None:
-    """End the execution of a script that is only loaded for its functions and sweeps; called where a store is opened to run something."""
+    """End the execution of a script that is only loaded for its functions and sweeps; called by what runs one."""
     if _is_loading.get():
         raise Loaded

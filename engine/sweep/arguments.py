@@ -1,6 +1,7 @@
 """Arguments of functions as values of axes: their labels, and the mapping of a sweep over a function."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from engine.core.axes import ArgumentAxis, AxisValue, CaseAxis
@@ -18,8 +19,12 @@ from engine.functions.parameters import CASE, CASES, Parameter
 _LABEL_MAX = 80
 """The longest text that is its own label, in characters."""
 _SHOWN = 60
+_LISTED = (list, tuple, set, frozenset, range, Iterator)
+"""What holds several values in an entry of `include` and `exclude`; anything else is a single value."""
 _DIGITS = 8
 
+Check: TypeAlias = Callable[[Any], Any]
+"""Returns a JSON value as it is kept; raises ValueError for one that the function does not take."""
 Values: TypeAlias = Iterable[Any] | Mapping[str, Any]
 """The values of an axis; numbers also as {from, to, step}."""
 
@@ -27,7 +32,7 @@ Values: TypeAlias = Iterable[Any] | Mapping[str, Any]
 def argument_value(axis: ArgumentAxis, item: Any) -> AxisValue:
     """A JSON value as a value of its axis; raises Malformed for one that the function does not take."""
     content = _check(axis.check, item)
-    return AxisValue(label=argument_label(content), content=content)
+    return AxisValue(label=argument_label(content, axis.check), content=content)
 
 
 def case_value(axis: CaseAxis, item: Any, number: int) -> AxisValue:
@@ -39,17 +44,35 @@ def case_value(axis: CaseAxis, item: Any, number: int) -> AxisValue:
     return AxisValue(label=label, content=content)
 
 
-def _check(check: Any, item: Any) -> Any:
+def _check(check: Check | None, item: Any) -> Any:
     try:
         return item if check is None else check(item)
     except ValueError as error:
         raise Malformed(str(error)) from None
 
 
-def argument_label(content: Any) -> str:
-    """The label of a JSON value: the text itself, or its JSON, shortened with a digest if that is long."""
-    text = content if isinstance(content, str) else canonical(content).decode()
-    return _shorten(text, content)
+def argument_label(content: Any, check: Check | None) -> str:
+    """The label of a JSON value: the text itself, or its JSON, shortened with a digest if that is long.
+
+    A text that is also the JSON of another value is quoted, such as "1", unless `check` refuses that value.
+    """
+    is_text = isinstance(content, str) and not _is_ambiguous(content, check)
+    return _shorten(content if is_text else canonical(content).decode(), content)
+
+
+def _is_ambiguous(text: str, check: Check | None) -> bool:
+    """Whether a text would be the label of another value as well."""
+    if len(text) > _LABEL_MAX:
+        return False
+    try:
+        other = json.loads(text)
+        if isinstance(other, str) or canonical(other).decode() != text:
+            return False
+        if check is not None:
+            check(other)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _shorten(text: str, content: Any) -> str:
@@ -58,6 +81,11 @@ def _shorten(text: str, content: Any) -> str:
         return text
     shown = " ".join("".join(one if one.isprintable() else " " for one in text[:_SHOWN]).split())
     return f"{shown}… {digest(content)[:_DIGITS]}".lstrip()
+
+
+def _is_array(values: Any) -> bool:
+    """Whether these are values of numpy, pandas or polars."""
+    return isinstance(values, Iterable) and hasattr(values, "dtype") and hasattr(values, "__len__")
 
 
 def write_function_sweep(
@@ -81,7 +109,9 @@ def write_function_sweep(
     problems: list[Problem] = []
     options = job.options
     wanted = options.processes if processes is None else processes
-    if wanted is not None and job.is_async:
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        problems.append(Problem("processes", f"{wanted!r:.40} must be a whole number from 1"))
+    elif wanted is not None and job.is_async:
         message = (
             "async functions run in this process: leave processes out, or make it a plain function"
         )
@@ -90,7 +120,7 @@ def write_function_sweep(
         message = f"a function in another process has no context: leave out {job.context_name}"
         problems.append(Problem("processes", message))
     writer = _Writer(job.parameters, problems)
-    axes = writer.matrix(matrix or {})
+    axes = writer.matrix(matrix)
     if cases is not None:
         axes[CASES] = read_cases(cases, job.parameters, problems)
         if any(parameter.name == CASE for parameter in job.parameters):
@@ -107,10 +137,8 @@ def write_function_sweep(
         },
         "evaluation": job.name,
         "matrix": {**axes, "repeats": repeats},
-        "include": [writer.rule(rule, f"include[{at}]") for at, rule in enumerate(include)],
-        "exclude": [
-            writer.rule(rule, f"exclude[{at}]", as_labels=True) for at, rule in enumerate(exclude)
-        ],
+        "include": writer.rules(include, "include"),
+        "exclude": writer.rules(exclude, "exclude", as_labels=True),
         "limits": {**_limits_of(job, wanted), **(limits or {})},
         "retry": dict(retry or {}),
         "reuse": reuse,
@@ -139,10 +167,13 @@ class _Writer:
         self._by_name = {parameter.name: parameter for parameter in parameters}
         self._problems = problems
 
-    def matrix(self, matrix: Mapping[str, Values]) -> dict[str, Any]:
+    def matrix(self, matrix: Mapping[str, Values] | None) -> dict[str, Any]:
         """The axes of the matrix, each a list of JSON values."""
         written: dict[str, Any] = {}
-        for name, values in matrix.items():
+        if not isinstance(matrix, Mapping | None):
+            self._refuse("matrix", "must be a mapping of lists of values by parameter")
+            return written
+        for name, values in (matrix or {}).items():
             path = child_path("matrix", name)
             if name not in self._by_name:
                 advice = suggestion(name, self._by_name)
@@ -157,25 +188,46 @@ class _Writer:
                 ]
         return written
 
-    def rule(
-        self, rule: Mapping[str, Any], path: str, *, as_labels: bool = False
-    ) -> dict[str, list[Any]]:
-        """One entry of `include` or, as labels, of `exclude`; a single value need not be in a list."""
-        written = {}
-        for name, values in rule.items():
-            listed = values if isinstance(values, list | tuple | set | range) else [values]
-            found = []
-            for at, value in enumerate(listed):
-                if name not in self._by_name or (as_labels and isinstance(value, str)):
-                    found.append(
-                        value
-                    )  # a case, a pattern, or an unknown name, which is reported later
-                    continue
-                content = self._content(name, value, f"{child_path(path, name)}[{at}]")
-                is_labelled = as_labels and isinstance(self._by_name[name].axis(), ArgumentAxis)
-                found.append(argument_label(content) if is_labelled else content)
-            written[name] = found
+    def rules(
+        self, rules: Iterable[Mapping[str, Any]], path: str, *, as_labels: bool = False
+    ) -> list[dict[str, list[Any]]]:
+        """The entries of `include` or, as labels, of `exclude`."""
+        if isinstance(rules, Mapping | str) or not isinstance(rules, Iterable):
+            self._refuse(path, "must be a list of mappings")
+            return []
+        written = []
+        for at, rule in enumerate(rules):
+            if isinstance(rule, Mapping):
+                written.append(self._rule(rule, f"{path}[{at}]", as_labels=as_labels))
+            else:
+                self._refuse(f"{path}[{at}]", "must be a mapping of values by parameter")
         return written
+
+    def _rule(self, rule: Mapping[str, Any], path: str, *, as_labels: bool) -> dict[str, list[Any]]:
+        """One entry; a single value need not be in a list."""
+        written: dict[str, list[Any]] = {}
+        for name, values in rule.items():
+            listed = values if isinstance(values, _LISTED) or _is_array(values) else [values]
+            there = child_path(path, name)
+            written[name] = [
+                self._chosen(name, value, f"{there}[{at}]", as_label=as_labels)
+                for at, value in enumerate(listed)
+            ]
+        return written
+
+    def _chosen(self, name: str, value: Any, path: str, *, as_label: bool) -> Any:
+        """A value that an entry names: as the axis has it, or its label."""
+        parameter = self._by_name.get(name)
+        if parameter is None:
+            return value  # A case, or an unknown name, which is reported later.
+        is_labelled = as_label and isinstance(parameter.axis(), ArgumentAxis)
+        if not (is_labelled and isinstance(value, str)):
+            content = self._content(name, value, path)
+            return argument_label(content, parameter.check) if is_labelled else content
+        try:
+            return argument_label(parameter.content_of(value), parameter.check)
+        except ValueError:
+            return value  # A pattern.
 
     def check_given(self, axes: Mapping[str, Any], lane: str | None) -> None:
         """Report parameters that are given twice or not at all."""

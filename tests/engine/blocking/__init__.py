@@ -1,0 +1,1 @@
+"""Tests of runs by calls that block."""
