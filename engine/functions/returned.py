@@ -70,12 +70,14 @@ def _fields_of(returned: Any) -> Mapping[str, Any]:
 
 def _to_json(name: str, value: Any) -> Any:
     """The JSON value of a field; raises ValueError, with the field's name, if there is none."""
-    value = without_numpy(value)
-    if isinstance(value, str | int | float | None):
-        is_unknown = isinstance(value, float) and not isfinite(value)
-        return None if is_unknown else value
     try:
+        value = without_numpy(value)
+        if isinstance(value, str | int | float | None):
+            is_unknown = isinstance(value, float) and not isfinite(value)
+            return None if is_unknown else value
         return to_jsonable_python(value, inf_nan_mode="null", fallback=_refuse)
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply, or holds itself") from None
     except (PydanticSerializationError, ValueError) as error:
         raise ValueError(f"{name} is no JSON value: {error}") from None
 
