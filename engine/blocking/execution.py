@@ -11,9 +11,9 @@ from threading import Lock
 from typing import TypeAlias
 
 import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from engine.blocking.display import NotebookDisplay, open_display
+from engine.blocking.loop import begin
 from engine.cli import output
 from engine.cli.progress import Display, follow
 from engine.core.errors import Interrupted
@@ -63,8 +63,8 @@ def _execute(
     raise_file_limit()
     with open_display(progress=progress) as display:
         execution = _Execution(find, store, registry, display)
-        with _switching.often(), start_blocking_portal() as portal:
-            status = execution.wait(portal)
+        with _switching.often():
+            status = execution.wait()
         if isinstance(display, NotebookDisplay):
             display.show(status)
     if progress and not isinstance(display, NotebookDisplay):
@@ -90,9 +90,9 @@ class _Execution:
         self._is_stopping = False
         self._scope: anyio.CancelScope | None = None
 
-    def wait(self, portal: BlockingPortal) -> Status:
+    def wait(self) -> Status:
         """Execute the run there and wait for its end; the first Ctrl-C stops it in order, the second at once."""
-        done: Future[Status] = portal.start_task_soon(self._work)
+        done: Future[Status] = begin(self._work)
         while not done.done():
             try:
                 wait([done], _DRAW_EVERY_S)
@@ -100,7 +100,7 @@ class _Execution:
                     self._display.draw()
             except KeyboardInterrupt:
                 # Without waiting for it, which the next Ctrl-C would interrupt.
-                portal.start_task_soon(self._stop)
+                begin(self._stop)
         return done.result()
 
     async def _work(self) -> Status:

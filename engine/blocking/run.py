@@ -1,12 +1,12 @@
 """A run in a store, read and steered by calls that block."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from anyio.from_thread import start_blocking_portal
-
 from engine.blocking.execution import execute_run, execute_sweep
+from engine.blocking.loop import call, entering
 from engine.core.findings import Finding
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
 from engine.core.outcomes import Outcome
@@ -127,23 +127,22 @@ class BlockingRun:
             ) as engine:
                 return await ask(await engine.run(self.name))
 
-        with start_blocking_portal() as portal:
-            return portal.call(work)
+        return call(work)
 
     def _iterate(self, begin: Callable[[Run], AsyncIterator[T]]) -> Iterator[T]:
         """Yield what an asynchronous iterator of the run yields, some at a time."""
-        opening = open_engine(self.store, registry=self._registry, read_only=True)
-        with start_blocking_portal() as portal:
-            engine = portal.wrap_async_context_manager(opening)
-            found = begin(portal.call(engine.__enter__().run, self.name))
-            try:
-                while batch := portal.call(_take, found):
-                    yield from batch
-            finally:
-                # Also where the caller has had enough, which is no error of the store.
-                if isinstance(found, AsyncGenerator):
-                    portal.call(found.aclose)
-                engine.__exit__(None, None, None)
+        opening = entering(open_engine(self.store, registry=self._registry, read_only=True))
+        engine = opening.__enter__()
+        found: AsyncIterator[T] | None = None
+        try:
+            found = begin(call(partial(engine.run, self.name)))
+            while batch := call(partial(_take, found)):
+                yield from batch
+        finally:
+            # Also where the caller has had enough, which is no error of the store.
+            if isinstance(found, AsyncGenerator):
+                call(found.aclose)
+            opening.__exit__(None, None, None)
 
 
 async def _take(found: AsyncIterator[T]) -> list[T]:
@@ -184,6 +183,5 @@ def open_run(
             found = await engine.run(name)
             return found.name, await found.status()
 
-    with start_blocking_portal() as portal:
-        found, status = portal.call(look_up)
+    found, status = call(look_up)
     return BlockingRun(found, store, registry, status)
