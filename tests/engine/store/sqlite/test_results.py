@@ -196,6 +196,7 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
 
     paged = "SEARCH job USING INDEX ix_job_place (run_id=? AND (place,repeat)>(?,?))"
     assert [line for line in pages if " job " in line][-2:] == [paged, paged]
+    assert searches(pages, "attempt") == {"SEARCH attempt USING PRIMARY KEY (job_id=?)"}
     assert not [line for line in found if line.startswith("SCAN job")], found
     assert not [line for line in found if "TEMP B-TREE FOR ORDER BY" in line], found
     # Parts are looked up by their ids.
