@@ -15,6 +15,7 @@ from engine.core.values import Value, ValueType, as_type
 from engine.report.columns import KNOWN, AxisColumns, ColumnType
 from engine.report.document import to_json
 from engine.report.sheet import Sheet
+from engine.report.times import to_microseconds
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +28,6 @@ BATCH_CHARACTERS = 64 * 1024 * 1024
 """About the most that the texts in the values of a batch may take."""
 
 _CATEGORIES: Mapping[str, Sequence[str]] = {"state": tuple(State), "source": tuple(Source)}
-_MICROSECONDS = 1_000_000
 
 
 def require_package(name: str, extra: str = "frames") -> Any:
@@ -237,7 +237,7 @@ def _read_reasons(row: Row) -> str | None:
 
 
 def _read_time(row: Row) -> int | None:
-    return None if row.answered_at is None else round(row.answered_at * _MICROSECONDS)
+    return None if row.answered_at is None else to_microseconds(row.answered_at)
 
 
 def _arrow_type(kind: ColumnType, *, is_category: bool) -> Any:

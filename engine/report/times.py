@@ -1,12 +1,13 @@
 """Durations and times as text; every time has its zone."""
 
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from engine.core.errors import UsageError
 
 _AGO = re.compile(r"(\d+)\s*([smhd])(?: ago)?")
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # its texts end in Z
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -84,5 +85,10 @@ def utc_text(seconds: float) -> str:
 
     All such texts are equally long, so they sort like their times.
     """
-    at = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    at = _EPOCH + timedelta(microseconds=to_microseconds(seconds))
     return at.isoformat(timespec="microseconds") + "Z"
+
+
+def to_microseconds(seconds: float) -> int:
+    """Convert a time to whole microseconds, the exactness of all files and frames."""
+    return round(seconds * 1_000_000)

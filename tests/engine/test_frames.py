@@ -18,13 +18,13 @@ import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
 
 from engine import Engine, Run, open_engine
-from engine.kinds import Answer, Job, Permanent
+from engine.kinds import Answer, Job, Permanent, Transient
 from engine.registry import Registry
 from engine.report.formats import FORMATS
 from engine.report.sheet import write_sheet
-from engine.testing import ScriptedService, scored
+from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.arguments import CASES, TONES, FunctionKind, function_sweep
-from tests.engine.scenes import finished, opened, sweep
+from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.patience import PATIENCE_S
 
 PROMPTS = [{"name": "bare", "text": "Be kind."}, {"name": "none", "text": "-"}]
@@ -210,6 +210,30 @@ async def test_an_answer_tells_when_it_came_and_how_long_its_attempt_took(tmp_pa
     assert datetime.fromisoformat(document["answered_at"]) == found["answered_at"]
 
 
+async def test_a_retried_answer_has_the_seconds_of_its_last_attempt_and_a_reused_one_none(
+    tmp_path: Path,
+) -> None:
+    tries: list[int] = []
+
+    def second_time(job: Job) -> Answer | Exception:
+        tries.append(job.attempt)
+        return Transient("away") if len(tries) == 1 else scored(0.2)
+
+    service, clock = ScriptedService(second_time, takes_s=2.5), FakeClock(NOW)
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        first, _ = await finished(engine, sweep(service, name="first"))
+        again, _ = await finished(engine, sweep(service, name="again"))
+        [row] = [row async for row in first.rows()]
+        [reused] = [row async for row in again.rows()]
+
+    assert tries == [1, 2]
+    assert (row.source, row.attempts, row.seconds) == ("measured", 2, 2.5)
+    assert (reused.source, reused.attempts, reused.seconds) == ("reused", 0, None)
+    assert reused.answered_at == row.answered_at
+    assert row.answered_at is not None
+    assert row.answered_at > NOW + 2 * 2.5
+
+
 async def test_a_parquet_file_has_the_table_of_the_run(tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     async with answered(tmp_path / "store.db") as run:
@@ -222,6 +246,8 @@ async def test_a_parquet_file_has_the_table_of_the_run(tmp_path: Path) -> None:
     assert found.to_pylist() == table.to_pylist()
     assert polars.read_parquet(file).to_dicts() == table.to_pylist()
     assert file.stat().st_mode & 0o777 == 0o600
+    # Each row group would have a copy of all categories.
+    assert set(pandas.read_parquet(file)["state"].cat.categories) == {"succeeded", "failed"}
 
 
 async def test_an_arrow_file_is_read_by_arrow_pandas_and_polars(tmp_path: Path) -> None:
