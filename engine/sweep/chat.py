@@ -129,7 +129,7 @@ def _inputs(inputs: Inputs) -> Any:
     if isinstance(inputs, str):
         return [inputs]
     rows = rows_of_frame(inputs)
-    return list(inputs) if rows is None else [_known(row) for row in rows]
+    return _listed(inputs) if rows is None else [_known(row) for row in rows]
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:

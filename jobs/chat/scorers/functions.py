@@ -53,19 +53,30 @@ async def call_function(
         else:
             made = await anyio.to_thread.run_sync(function, reply, expected, abandon_on_cancel=True)
         result = await made if isawaitable(made) else made
+        item = getattr(result, "item", None)
+        value = item() if callable(item) else result  # a number of numpy or torch
     except Exception as error:
         raise Permanent(
             f"the scorer {name} failed: {type(error).__name__}", detail=str(error)
         ) from error
-    item = getattr(result, "item", None)
-    value = item() if callable(item) else result  # a number of numpy or torch
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and isfinite(value):
-        return float(value)
-    raise Permanent(
-        f"the scorer {name} returned {value!r:.60}: return a finite number or a boolean"
-    )
+    what = type(value).__name__
+    if isinstance(value, int | float):
+        number = _finite(value)
+        if number is not None:
+            return number
+        what = "a number that is not finite"
+    raise Permanent(f"the scorer {name} returned {what}: return a finite number or a boolean")
+
+
+def _finite(value: int | float) -> float | None:
+    """The value as a finite float; None if it is none."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
 
 
 def _load_module(name: str, folder: Path) -> ModuleType:

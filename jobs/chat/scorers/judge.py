@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from jobs.chat.model_caller import Unreadable
@@ -66,14 +65,14 @@ def read_judgement(settings: JudgeModel, answer: str) -> Judgement:
     found = [one for one in find_objects(answer) if field in one]
     if not found:
         raise Unreadable(f'it has no JSON object with "{field}"')
-    if len({json.dumps(one[field], sort_keys=True) for one in found}) > 1:
+    given = [one[field] for one in found]
+    if not all(isinstance(one, str | int | float) for one in given):
+        raise Unreadable(f'"{field}" must be text or a number')
+    if len(set(given)) > 1:
         raise Unreadable(f'it has several objects with "{field}", which differ')
-    given = found[-1]
-    reason = given.get("reason")
+    reason = found[-1].get("reason")
     return Judgement(
-        value=_verdict(given[field])
-        if settings.scale is None
-        else _score(given[field], settings.scale),
+        value=_verdict(given[-1]) if settings.scale is None else _score(given[-1], settings.scale),
         reason=reason if isinstance(reason, str) else "",
     )
 
@@ -89,7 +88,7 @@ def _verdict(given: Any) -> bool:
 
 def _score(given: Any, scale: Sequence[float]) -> float:
     lowest, highest = scale
-    if isinstance(given, bool) or not isinstance(given, int | float) or not isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float):
         raise Unreadable("the score must be a number")
     if not lowest <= given <= highest:
         raise Unreadable(f"the score must be from {lowest:g} to {highest:g}")

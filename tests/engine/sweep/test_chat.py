@@ -146,6 +146,12 @@ def test_an_axis_that_is_no_list_is_read_as_in_a_file() -> None:
         chat("s", models="m1", inputs=["x"], base_url=URL, temperatures=0.5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("inputs", [3, None, [], [3]])
+def test_what_is_no_list_of_inputs_is_a_mistake(inputs: Any) -> None:
+    with pytest.raises(SweepError, match=r"matrix\.inputs"):
+        chat("s", models="m1", inputs=inputs, base_url=URL)
+
+
 def test_every_mistake_is_reported_as_in_a_file() -> None:
     with pytest.raises(SweepError) as raised:
         chat("s", models="m1", inputs=["x"], scorers=["equals", "regx"], temperatures=[3])

@@ -116,7 +116,7 @@ def test_the_question_to_a_judge_quotes_the_reply_as_data() -> None:
     assert marker not in hostile
 
 
-@pytest.mark.parametrize("score", [0, 5.5, "5", True, None, float("nan")])
+@pytest.mark.parametrize("score", [0, 5.5, 10**400, "5", True, None, [3], float("nan")])
 def test_a_score_outside_the_scale_or_that_is_no_number_cannot_be_read(score: object) -> None:
     with pytest.raises(Unreadable):
         read_judgement(JudgeModel(**SCALE), json.dumps({"score": score}))

@@ -117,8 +117,9 @@ async def test_a_function_beside_the_sweep_scores_replies(tmp_path: Path) -> Non
     ("body", "problem"),
     [
         ("return 1 / 0", "the scorer closeness failed: ZeroDivisionError"),
-        ("return 'high'", "the scorer closeness returned 'high'"),
-        ("return float('nan')", "the scorer closeness returned nan"),
+        ("return 'high'", "the scorer closeness returned str: return a finite number"),
+        ("return float('nan')", "the scorer closeness returned a number that is not finite"),
+        ("return 10**400", "the scorer closeness returned a number that is not finite"),
     ],
 )
 async def test_what_a_function_does_wrong_is_an_error_that_names_the_scorer(
