@@ -8,6 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from engine import Sweep, SweepError
+from engine.clock import SystemClock
 from engine.kinds import Permanent, UsageError
 from engine.testing import FakeClock
 from jobs.chat.scorers.functions import call_function, load_function
@@ -111,6 +112,19 @@ async def test_a_function_beside_the_sweep_scores_replies(tmp_path: Path) -> Non
     assert [row.values["similarity"] for row in ran.rows] == [1.0, 0.5]
     assert [row.values["same"] for row in ran.rows] == [True, False]
     assert [row.passed for row in ran.rows] == [1, 0]
+
+
+async def test_a_stored_sweep_finds_its_function_beside_its_file(tmp_path: Path) -> None:
+    scores_in(tmp_path, "def length(reply, expected):\n    return len(reply)\n")
+    scorer = {"kind": "similarity", "function": "my_scores:length", "at_most": 3}
+    sweep = Sweep.parse(document("http://127.0.0.1:1/v1", scorers=[scorer]), folder=tmp_path)
+
+    restored = Sweep.restore(sweep.dump())
+
+    exchange = Exchange(label="a", messages=(), record={"text": "?", "expected": "b"}, reply="four")
+    async with restored.service.open(SystemClock()) as client:
+        [verdict] = await client.scorers.score(exchange, MemoryContext())
+    assert (verdict.value, verdict.passed) == (4.0, False)
 
 
 @pytest.mark.parametrize(
