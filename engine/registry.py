@@ -36,6 +36,10 @@ class Registry:
 
     `Registry.installed()` has those of all installed packages; pass mappings of your own to use other ones,
     as in tests.
+
+    Example:
+        >>> "local" in Registry.installed().services
+        True
     """
 
     services: Mapping[str, "Service | type[Service] | EntryPoint"] = field(default_factory=dict)

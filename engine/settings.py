@@ -20,6 +20,10 @@ class Settings:
 
     Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S, which `open_engine` reads unless
     it is given settings.
+
+    Example:
+        >>> Settings.from_environment({"NIGHTSWEEP_GRACE_S": "30"}).grace_s
+        30.0
     """
 
     grace_s: float = 10.0

@@ -36,6 +36,12 @@ class BlockingRun:
 
     They also work where an event loop is running, as in a notebook: each opens the store in a thread of its
     own, and closes it. `name` is the run's, `store` the path of its file.
+
+    Example:
+        >>> [row.values["value"] for row in run.rows()]
+        [0.5, 1.0, 1.5]
+        >>> float(run.to_pandas()["value"].sum())
+        3.0
     """
 
     def __init__(
@@ -55,12 +61,22 @@ class BlockingRun:
         return self._status._repr_html_()
 
     def status(self) -> Status:
-        """Count the run's jobs, cells and tests, as they are now."""
+        """Count the run's jobs, cells and tests, as they are now.
+
+        Example:
+            >>> run.status().cells_done
+            3
+        """
         self._status = self._read(lambda run: run.status())
         return self._status
 
     def rows(self, *, past: bool = False) -> Iterator[Row]:
-        """Yield one row for each cell; see `Run.rows`."""
+        """Yield one row for each cell; see `Run.rows`.
+
+        Example:
+            >>> [(row.labels["number"], row.values["value"]) for row in run.rows()]
+            [(1, 0.5), (2, 1.0), (3, 1.5)]
+        """
         return self._iterate(lambda run: run.rows(past=past))
 
     def outcomes(self, *, after: int = 0) -> Iterator[Outcome]:
@@ -72,7 +88,12 @@ class BlockingRun:
         return self._iterate(lambda run: run.findings(past=past))
 
     def to_pandas(self, *, past: bool = False) -> "pandas.DataFrame":
-        """The rows as a pandas frame: axes, state, attempts, error, seconds, and what was returned; see `Run.to_pandas`."""
+        """The rows as a pandas frame: axes, state, attempts, error, seconds, and what was returned; see `Run.to_pandas`.
+
+        Example:
+            >>> float(run.to_pandas()["value"].max())
+            1.5
+        """
         return self._read(lambda run: run.to_pandas(past=past))
 
     def to_polars(self, *, past: bool = False) -> "polars.DataFrame":
@@ -106,7 +127,14 @@ class BlockingRun:
     def retry(
         self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
     ) -> int:
-        """Put jobs back into the queue and return their number; see `Run.retry`. `resume` sends them."""
+        """Put jobs back into the queue and return their number; see `Run.retry`. `resume` sends them.
+
+        Example:
+            >>> run.retry()
+            0
+            >>> run.resume(progress=False).cells_done
+            3
+        """
         return self._call(
             lambda run: run.retry(failed=failed, cancelled=cancelled, unanswered=unanswered),
             read_only=False,
@@ -176,6 +204,10 @@ def open_run(
     """Find a run in a store by its name; without one, the run that was used last. Nothing is executed.
 
     Raises UsageError if there is no such run, and StoreError if the store cannot be read.
+
+    Example:
+        >>> open_run("halves", "halves.db").status().cells
+        3
     """
 
     async def look_up() -> tuple[str, Status]:

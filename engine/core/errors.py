@@ -39,7 +39,15 @@ _DIFFERENCES_SHOWN = 12
 
 
 class NightsweepError(Exception):
-    """Base of all errors for users: the text says what happened, where, and what to do."""
+    """Base of all errors for users: the text says what happened, where, and what to do.
+
+    Example:
+        >>> try:
+        ...     open_run("other", "halves.db")
+        ... except NightsweepError as error:
+        ...     print(error)
+        halves.db: the store has no run 'other'; known: halves
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,10 @@ class Place:
     """A position in a file: line and column from 1, and the line with a caret below it.
 
     `excerpt` is empty if the line would not help or might show a key.
+
+    Example:
+        >>> Place("sweep.yaml", 7, 11).line
+        7
     """
 
     file: str
@@ -64,6 +76,13 @@ class Problem:
 
     `is_of_key` says that the key is wrong or missing, not its value. `at` is the path to locate if it
     differs from `path`. `place` is None for values that were not read from a file.
+
+    Example:
+        >>> try:
+        ...     Sweep("halves", half, matrix={"number": ["one"], "kind": ["a"]})
+        ... except SweepError as error:
+        ...     print([(problem.path, problem.message) for problem in error.problems])
+        [('matrix.number[0]', 'Input should be a valid integer')]
     """
 
     path: str
@@ -81,6 +100,11 @@ class StoreError(NightsweepError):
     """The store cannot be opened, read or written; its contents are unchanged.
 
     The message names the file, says why, and what to do, such as which process holds its lock.
+
+    Example:
+        >>> open_run("halves", "missing.db")
+        Traceback (most recent call last):
+        engine.core.errors.StoreError: missing.db: there is no store
     """
 
 
@@ -89,6 +113,10 @@ class StoreLost(StoreError):
 
     Nothing more is sent. The message says what happened to it, and where unsaved answers and
     replies were kept.
+
+    Example:
+        >>> issubclass(StoreLost, StoreError)
+        True
     """
 
 
@@ -96,6 +124,11 @@ class UsageError(NightsweepError):
     """A command or call that cannot be carried out, such as one on a run that does not exist.
 
     The command line prints the message without a traceback and exits with code 2.
+
+    Example:
+        >>> open_run("other", "halves.db")
+        Traceback (most recent call last):
+        engine.core.errors.UsageError: halves.db: the store has no run 'other'; known: halves
     """
 
 
@@ -104,6 +137,11 @@ class SweepError(UsageError):
 
     `problems` has every mistake. The text shows the first twenty; a mistake in a file is shown as
     `FILE:LINE:COLUMN: PATH: ...`.
+
+    Example:
+        >>> Sweep("halves", half, matrix={"number": ["one"], "kind": ["a"]})
+        Traceback (most recent call last):
+        engine.core.errors.SweepError: Sweep('halves'): matrix.number[0]: Input should be a valid integer
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
@@ -130,6 +168,11 @@ class IdentityChanged(UsageError):
 
     `mixes_judges` is True if the run has answers that another judge judged: then the change cannot
     be accepted, but the replies can be judged again in a run of their own (`Engine.rejudge`).
+
+    Example:
+        >>> difference = Difference(name="judge", before="rules-1", after="rules-2")
+        >>> [one.name for one in IdentityChanged("night", [difference]).differences]
+        ['judge']
     """
 
     def __init__(
@@ -180,6 +223,10 @@ class JobError(NightsweepError):
     the job: then it is not away, and its lane continues however many jobs fail alike. `took` is the
     usage that the provider reported for a failed call. `trace` is the traceback of the exception behind
     the error, which is kept with the attempt in place of `detail`.
+
+    Example:
+        >>> isinstance(Transient("busy"), JobError)
+        True
     """
 
     usual_message = "the call failed"
@@ -233,6 +280,11 @@ class Transient(_Delayed):
     """May succeed next time: 408, 425, 5xx, a truncated answer. Uses an attempt.
 
     The job is sent again after a growing delay, not before `retry_after_s` seconds if the service says so.
+
+    Example:
+        >>> raise Transient("the server is restarting", retry_after_s=5)
+        Traceback (most recent call last):
+        engine.core.errors.Transient: the server is restarting
     """
 
 
@@ -276,6 +328,11 @@ class RateLimited(_Delayed):
     """The service asks to wait, with 429 or in words. The attempt is given back.
 
     The lane is held for `retry_after_s` seconds, or for a delay that grows with each refusal if that is None.
+
+    Example:
+        >>> raise RateLimited("too many requests", retry_after_s=30)
+        Traceback (most recent call last):
+        engine.core.errors.RateLimited: too many requests
     """
 
 
@@ -283,6 +340,11 @@ class QuotaExceeded(JobError):
     """The quota is used up (403 quota_exceeded). The attempt is given back, no job fails.
 
     `needs` is the number of tests that the request may cost, if the service says so, else 0.
+
+    Example:
+        >>> raise QuotaExceeded("the allotment of November is used up")
+        Traceback (most recent call last):
+        engine.core.errors.QuotaExceeded: the allotment of November is used up
     """
 
     needs: int = 0
@@ -332,6 +394,11 @@ class Permanent(JobError):
     """The request cannot succeed: 404, 422, or an answer that breaks the contract.
 
     The job fails at once, without further attempts; `nightsweep retry` sends it again.
+
+    Example:
+        >>> raise Permanent("the model does not exist")
+        Traceback (most recent call last):
+        engine.core.errors.Permanent: the model does not exist
     """
 
 
@@ -339,6 +406,13 @@ class Interrupted(KeyboardInterrupt, SystemExit):
     """Ctrl-C during a run: attempts in flight are given back, and the run can be resumed.
 
     Uncaught, it ends a script with exit code 130 and without a traceback.
+
+    Example:
+        >>> try:
+        ...     raise Interrupted("halves was interrupted")
+        ... except KeyboardInterrupt as interrupted:
+        ...     print(interrupted, interrupted.code)
+        halves was interrupted 130
     """
 
     def __init__(self, message: str) -> None:

@@ -9,7 +9,12 @@ from engine.core.values import Value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message of a conversation, unchanged: it may contain anything, control characters included."""
+    """One message of a conversation, unchanged: it may contain anything, control characters included.
+
+    Example:
+        >>> Message(role="user", content="How are you?").role
+        'user'
+    """
 
     role: str
     """Its author, such as `user` or `assistant`."""
@@ -21,6 +26,11 @@ class FailedTest:
     """A failed test of one answer, as `JobKind.failed_tests` reads it.
 
     Whatever the answer does not say is None or empty, never guessed.
+
+    Example:
+        >>> said = (Message(role="user", content="Hi"), Message(role="assistant", content="Go away."))
+        >>> FailedTest(case="greeting", score=0.1, messages=said).messages[-1].content
+        'Go away.'
     """
 
     case: str | None = None
@@ -43,7 +53,12 @@ class FailedTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding(FailedTest):
-    """A failed test in a run's result, as `Run.findings` yields it."""
+    """A failed test in a run's result, as `Run.findings` yields it.
+
+    Example:
+        >>> [(finding.case, finding.score) for finding in run.findings()]
+        []
+    """
 
     run: str
     """The name of the run."""

@@ -13,6 +13,15 @@ class EventFilter:
     """Selects events of a run for `Run.all_events`; without conditions, all.
 
     An event must meet every condition; `kinds` are EventKinds or words of a job kind's own.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         run = await engine.run("halves")
+        ...         wanted = EventFilter(kinds=("interrupted",), lane="a*")
+        ...         return [event.message async for event in run.all_events(wanted)]
+        >>> anyio.run(main)
+        []
     """
 
     kinds: tuple[str, ...] = ()
@@ -26,7 +35,12 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
-    """One job of a run, as `nightsweep jobs` lists it. Times are seconds since the Unix epoch."""
+    """One job of a run, as `nightsweep jobs` lists it. Times are seconds since the Unix epoch.
+
+    Example:
+        >>> [(info.labels["number"], str(info.state)) for info in run.jobs()]
+        [(1, 'succeeded'), (2, 'succeeded'), (3, 'succeeded')]
+    """
 
     id: int
     """Its number in the store, by which `Run.job` and `nightsweep show` find it."""
@@ -65,6 +79,10 @@ class JobFilter:
     """Selects jobs for `Run.jobs`; without conditions, all that the sweep asks for.
 
     A job must meet every condition.
+
+    Example:
+        >>> [info.labels["number"] for info in run.jobs(JobFilter(where={"number": "3"}))]
+        [3]
     """
 
     states: Collection[State] = ()
@@ -112,7 +130,13 @@ def is_like(value: Any, pattern: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt at a job. Times are seconds since the Unix epoch."""
+    """One attempt at a job. Times are seconds since the Unix epoch.
+
+    Example:
+        >>> job_id = next(run.jobs()).id
+        >>> [str(attempt.outcome) for attempt in run.job(job_id).attempts]
+        ['succeeded']
+    """
 
     number: int
     """Ascending over the attempts of a job, possibly with gaps."""
@@ -136,7 +160,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadReply:
-    """A reply that could not be read as an answer; it is kept because it was paid for."""
+    """A reply that could not be read as an answer; it is kept because it was paid for.
+
+    Example:
+        >>> run.job(next(run.jobs()).id).unread
+        ()
+    """
 
     attempt: int
     """The number of the attempt that received it."""
@@ -151,7 +180,12 @@ class UnreadReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """The numbers of a job's answer, at the threshold that was sent."""
+    """The numbers of a job's answer, at the threshold that was sent.
+
+    Example:
+        >>> run.job(next(run.jobs()).id).result.values
+        {'value': 0.5}
+    """
 
     passed: int
     failed: int
@@ -170,7 +204,13 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetails:
-    """Everything that a store knows about one job, as `Run.job` and `nightsweep show` give it."""
+    """Everything that a store knows about one job, as `Run.job` and `nightsweep show` give it.
+
+    Example:
+        >>> details = run.job(next(run.jobs()).id)
+        >>> details.run, details.job.labels["number"], len(details.attempts)
+        ('halves', 1, 1)
+    """
 
     run: str
     job: JobInfo

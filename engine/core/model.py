@@ -52,6 +52,16 @@ class Measurement:
     an answer, by reason; no other number includes them. `cases` is the number of cases before any
     further layers, if the answer says so: see `JobKind.most_tests`. `values` are further columns of
     the answer's rows; their names are identifiers that no other column has, and None is unknown.
+
+    Example:
+        >>> @job
+        ... def check_length(text: str) -> Measurement:
+        ...     is_short = len(text) < 10
+        ...     length = {"length": len(text)}
+        ...     return Measurement(passed=int(is_short), failed=int(not is_short), values=length)
+        >>> checked = Sweep("checked", check_length, matrix={"text": ["Hi", "Hello, world"]})
+        >>> [row.failure_rate for row in checked.run("other.db", progress=False).rows()]
+        [0.0, 1.0]
     """
 
     passed: int

@@ -10,6 +10,10 @@ class Outcome:
     """One job of a run that was answered or has failed, as `Run.outcomes` yields it.
 
     A job that is asked again has a further outcome.
+
+    Example:
+        >>> [(outcome.job_id, [row.values for row in outcome.rows]) for outcome in run.outcomes()][:1]
+        [(1, [{'value': 0.5}])]
     """
 
     cursor: int

@@ -39,7 +39,13 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A fact that differs from what the run recorded; `before` is None if it recorded nothing."""
+    """A fact that differs from what the run recorded; `before` is None if it recorded nothing.
+
+    Example:
+        >>> difference = Difference(name="judge", before="rules-1", after="rules-2", judging=True)
+        >>> f"{difference.name}: {difference.before}, now {difference.after}"
+        'judge: rules-1, now rules-2'
+    """
 
     name: str
     before: str | None

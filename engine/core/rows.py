@@ -16,6 +16,10 @@ class Source(StrEnum):
 
     `MEASURED` are those of an answer at the cell's own threshold, `DERIVED` were read from an answer at a
     higher one, and `REUSED` come from another run of the store. `MISSING` means that there are none.
+
+    Example:
+        >>> {row.source is Source.MEASURED for row in run.rows()}
+        {True}
     """
 
     MEASURED = "measured"
@@ -30,6 +34,11 @@ class Row:
 
     A test fails if its score is below the threshold. Rates are shares from 0 to 1; `ci_low` and `ci_high` are
     the 95 % Wilson interval of `failure_rate`.
+
+    Example:
+        >>> row = next(run.rows())
+        >>> row.labels["number"], row.values["value"], str(row.state), row.attempts
+        (1, 0.5, 'succeeded', 1)
     """
 
     labels: Mapping[str, Any]

@@ -5,7 +5,12 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """The state of a run; a run's `reason` says why it cannot continue."""
+    """The state of a run; a run's `reason` says why it cannot continue.
+
+    Example:
+        >>> run.status().state is RunState.FINISHED
+        True
+    """
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -21,7 +26,12 @@ class RunState(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a session of a run ended before every cell had an outcome."""
+    """Why a session of a run ended before every cell had an outcome.
+
+    Example:
+        >>> run.status().reason in (None, StopReason.INTERRUPTED)
+        True
+    """
 
     QUOTA = "quota"
     CREDIT = "credit"
@@ -130,7 +140,12 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that the engine met or did on its own. `at` is in seconds since the Unix epoch."""
+    """Something that the engine met or did on its own. `at` is in seconds since the Unix epoch.
+
+    Example:
+        >>> [event.message for event in run.events() if event.kind == "breaker_opened"]
+        []
+    """
 
     id: int
     """Its number in the store: a later event has a higher one."""

@@ -16,6 +16,14 @@ class RunInfo:
     """One run of a store, as `nightsweep runs` lists it. Times are seconds since the Unix epoch.
 
     `jobs` are counted by state; `reason` says why the run last stopped before it was finished.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         [info] = await engine.runs()
+        ...         return info.name, str(info.state), info.jobs["succeeded"]
+        >>> anyio.run(main)
+        ('halves', 'finished', 3)
     """
 
     name: str
@@ -100,6 +108,11 @@ class Status:
 
     Jobs are counted by state, cells by what is known of them, and tests at one threshold. Times are seconds
     since the Unix epoch; what is unknown is None.
+
+    Example:
+        >>> status = run.status()
+        >>> status.cells_done, status.cells, status.jobs["failed"]
+        (3, 3, 0)
     """
 
     run: str
@@ -248,7 +261,16 @@ def _error_line(error: ErrorKind) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A backup of a store and its contents. `taken_at` is in seconds since the Unix epoch."""
+    """A backup of a store and its contents. `taken_at` is in seconds since the Unix epoch.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         backup = await engine.backup("copy.db")
+        ...         return backup.runs, backup.answers, backup.in_flight
+        >>> anyio.run(main)
+        (1, 3, 0)
+    """
 
     store: str
     path: str
@@ -262,7 +284,17 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """A deleted run, and what was deleted with it."""
+    """A deleted run, and what was deleted with it.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         await engine.submit(Sweep("old", half, matrix={"number": [8], "kind": ["a"]}))
+        ...         deleted = await engine.delete("old")
+        ...         return deleted.run, deleted.answers
+        >>> anyio.run(main)
+        ('old', 0)
+    """
 
     run: str
     jobs: int
@@ -276,7 +308,16 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What `prune` removed from a store because no run refers to it."""
+    """What `prune` removed from a store because no run refers to it.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         pruned = await engine.prune()
+        ...         return pruned.documents, pruned.deleted
+        >>> anyio.run(main)
+        (0, ())
+    """
 
     documents: int
     workers: int
@@ -317,6 +358,11 @@ class Plan:
 
     Requests, tests and money are the most that it may take without retries, unless a field says that it is an
     estimate; times are the earliest.
+
+    Example:
+        >>> plan = sweep.plan()
+        >>> plan.cells, plan.requests, dict(plan.lanes)
+        (3, 3, {'a': 3})
     """
 
     sweep: str

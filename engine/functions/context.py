@@ -17,6 +17,17 @@ class JobContext(kinds.JobContext, Protocol):
     Through it a call waits within limits that all processes on the store share (`permit`, `slot`), keeps
     replies that it has paid for (`cached`), and reports `progress`. `clock` is the engine's, and `job` says
     which cell and attempt this is.
+
+    Example:
+        >>> @job
+        ... async def count(text: str, ctx: JobContext) -> int:
+        ...     permit = await ctx.permit("counting", rate_per_min=600)
+        ...     await permit.start()
+        ...     ctx.progress(1, 2)
+        ...     return len(text) * ctx.job.attempt
+        >>> counted = Sweep("lengths", count, matrix={"text": ["Hi"]}).run("other.db", progress=False)
+        >>> [row.values["value"] for row in counted.rows()]
+        [2]
     """
 
     @property
@@ -83,6 +94,16 @@ class BlockingContext:
     """What the engine lends to a running plain function: the same as JobContext, in calls that block.
 
     Only functions that run in threads have one.
+
+    Example:
+        >>> @job
+        ... def count(text: str, ctx: BlockingContext) -> int:
+        ...     ctx.permit("counting", rate_per_min=600)
+        ...     ctx.progress(1, 2)
+        ...     return len(text)
+        >>> counted = Sweep("counted", count, matrix={"text": ["Hi"]}).run("other.db", progress=False)
+        >>> counted.status().cells_done
+        1
     """
 
     def __init__(self, context: kinds.JobContext, job: Job) -> None:

@@ -37,6 +37,12 @@ class FunctionJob(Generic[P, R]):
     """A function that a sweep runs once for each cell; `job` makes it. Called directly, it is the function.
 
     `name` is its qualified name, with its module's, as identities and messages have it.
+
+    Example:
+        >>> half(3, "a")
+        1.5
+        >>> half.version, half.parameter_names
+        ('1', ('number', 'kind'))
     """
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
@@ -163,9 +169,12 @@ def job(
     Returns the function with its own signature, or without a function the decorator. Raises UsageError for
     parameters that no sweep can give.
 
-        @job(version="1", lane="model", retry_on=(httpx.TransportError,))
-        async def length(model: str, prompt: str) -> dict[str, int]:
-            return {"characters": len(await ask(model, prompt))}
+    Example:
+        >>> @job(version="1", lane="model", rate_per_min=600, retry_on=OSError)
+        ... async def measure(model: str, prompt: str) -> dict[str, int]:
+        ...     return {"characters": len(prompt)}
+        >>> Sweep("measured", measure, matrix={"model": ["a"], "prompt": ["Hi", "Hello"]}).plan().cells
+        2
     """
     named = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
     options = Options(

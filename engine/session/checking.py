@@ -57,6 +57,12 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
 
     Nothing is sent that costs, unless `ask` is set: then each model is asked one short question. Returns one
     Check for each thing examined; a problem is a check that is not `ok`, never an exception.
+
+    Example:
+        >>> async def main() -> list[str]:
+        ...     return [one.name for one in await check(sweep)]
+        >>> anyio.run(main)
+        []
     """
     clock = clock or SystemClock()
     checks = [Check(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings]

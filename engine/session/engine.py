@@ -61,6 +61,14 @@ async def open_engine(
     version is read from a private copy. Calls that would change the store raise UsageError.
 
     Raises StoreError if the store cannot be used, and UsageError if `store` names no file.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         run = await engine.run("halves")
+        ...         return (await run.status()).cells_done
+        >>> anyio.run(main)
+        3
     """
     if not read_only:
         stop_if_loading()
@@ -88,6 +96,15 @@ class Engine:
 
     `store`, `registry`, `clock` and `settings` are those it was opened with. All methods raise StoreError if
     the store cannot be read or written.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         run = await engine.submit(sweep)
+        ...         status = await run.execute()
+        ...         return [info.name for info in await engine.runs()], status.cells_done
+        >>> anyio.run(main)
+        (['halves'], 3)
     """
 
     def __init__(self, store: Store, registry: Registry, clock: Clock, settings: Settings) -> None:
@@ -109,6 +126,14 @@ class Engine:
         replies of earlier calls are used. The old answers stay until there are new ones. This applies to the
         run from then on, however often it is stopped and resumed, until it is submitted fresh once more.
         Raises UsageError if a process has jobs of the run in flight.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.submit(sweep)
+            ...         return run.name
+            >>> anyio.run(main)
+            'halves'
         """
         if fresh:
             await self._check_idle(sweep.name)

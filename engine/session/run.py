@@ -50,6 +50,15 @@ class Run:
     what reading it needs of that. Where the run's service is not installed, it can be read and controlled, but
     not executed: then `sweep` and what needs it raise UsageError. Methods that look the run up raise it once the
     run is deleted or renamed.
+
+    Example:
+        >>> async def main() -> object:
+        ...     async with open_engine("halves.db") as engine:
+        ...         run = await engine.submit(sweep)
+        ...         await run.execute()
+        ...         return [row.values["value"] async for row in run.rows()]
+        >>> anyio.run(main)
+        [0.5, 1.0, 1.5]
     """
 
     def __init__(
@@ -108,6 +117,14 @@ class Run:
         If it is cancelled, jobs in flight are given back first. A Ctrl-C that asyncio.run or a notebook turns
         into a cancellation is raised as Interrupted, after a logged warning with the command that resumes the
         run.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.submit(sweep)
+            ...         return (await run.execute()).cells_done
+            >>> anyio.run(main)
+            3
         """
         try:
             await self._find_row()
@@ -183,6 +200,14 @@ class Run:
         With `past`, also the cells that only an earlier version of the sweep asked for, whose `asked` is
         False. `asked` is None where it is unknown because a changed sweep is not completely written yet.
         Raises UsageError at the end if the run was deleted meanwhile: then rows may be missing.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.run("halves")
+            ...         return [row.values["value"] async for row in run.rows()]
+            >>> anyio.run(main)
+            [0.5, 1.0, 1.5]
         """
         jobs = self._store.reader.job_rows(await self._find_row(), past=past)
         async for row in rows(jobs, self._row_rules(), past=past):
@@ -197,6 +222,14 @@ class Run:
         whatever process, until the run ends or stops; a run that is not executed yet is waited for. New ones are
         looked up every `Settings.poll_s` seconds. Cells that the sweep no longer asks for have `asked` False.
         Raises UsageError if the run is deleted meanwhile.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.run("halves")
+            ...         return [outcome.cursor async for outcome in run.outcomes()]
+            >>> anyio.run(main)
+            [1, 2, 3]
         """
         was_executed = False
         while True:

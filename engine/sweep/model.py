@@ -43,6 +43,10 @@ class Sweep(SweepFields):
 
     `groups_pending` is True while the groups of `groups: all` are unknown: `with_groups` sets them.
     `warnings` point out parts that are valid but may not be intended.
+
+    Example:
+        >>> Sweep("halves", half, matrix={"number": range(4), "kind": ["a", "b"]}).plan().cells
+        8
     """
 
     __slots__ = ()
@@ -109,6 +113,11 @@ class Sweep(SweepFields):
         notebook, gives back what is in flight and raises Interrupted, which says how to go on. The run's status
         says why cells are left, if any are. `accept` and `fresh` are those of `Engine.submit`. Raises
         UsageError, StoreError and IdentityChanged as `Engine.submit` and `Run.execute` do.
+
+        Example:
+            >>> again = sweep.run("halves.db", progress=False)  # asks only what has no answer
+            >>> again.status().cells_done
+            3
         """
         from engine.blocking import run_sweep
 
@@ -148,6 +157,21 @@ class Sweep(SweepFields):
 
         Paths in it start at `folder`. Raises SweepError with every mistake; `source` is its name in
         the messages.
+
+        Example:
+            >>> mapping = {
+            ...     "name": "bare",
+            ...     "service": {"kind": "local"},
+            ...     "evaluation": "single_turn",
+            ...     "matrix": {
+            ...         "models": ["smollm2-135m"],
+            ...         "prompts": [{"name": "bare", "text": "Be kind."}],
+            ...         "groups": ["mania"],
+            ...         "thresholds": [0.3, 0.5],
+            ...     },
+            ... }
+            >>> Sweep.parse(mapping).plan().cells
+            2
         """
         return parse_sweep(
             cls, mapping, registry or Registry.installed(), folder=Path(folder), source=source
@@ -309,6 +333,10 @@ class Sweep(SweepFields):
 
         `costs` are the costs of earlier answers by cost class, `earlier` the tokens of earlier calls;
         `Engine.plan` passes both.
+
+        Example:
+            >>> sweep.plan().requests
+            3
         """
         matrix, unknown = self.matrix, []
         if self.groups_pending:
