@@ -109,7 +109,10 @@ def digest_source(defined: Callable[..., Any]) -> str:
             node.decorator_list = []
             if ast.get_docstring(node) is not None:
                 node.body = node.body[1:]
-    return sha256(ast.dump(tree).encode()).hexdigest()[:_DIGITS]
+                # What consisted of a docstring alone is no code.
+                node.body = node.body or [ast.Pass()]
+    # Unlike a dump of the tree, the code written again is the same in other versions of Python.
+    return sha256(ast.unparse(tree).encode()).hexdigest()[:_DIGITS]
 
 
 def load(reference: Reference, what: str, wanted: type = object) -> Any:
