@@ -12,8 +12,8 @@ class Outcome:
     A job that is asked again has a further outcome.
 
     Example:
-        >>> [(outcome.job_id, [row.values for row in outcome.rows]) for outcome in run.outcomes()][:1]
-        [(1, [{'value': 0.5}])]
+        >>> sorted((outcome.job_id, outcome.rows[0].values["value"]) for outcome in run.outcomes())
+        [(1, 0.5), (2, 1.0), (3, 1.5)]
     """
 
     cursor: int
