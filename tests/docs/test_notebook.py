@@ -72,7 +72,7 @@ def printed(outputs: list[dict[str, Any]]) -> str:
     return "".join("".join(one["text"]) for one in outputs if one.get("name") == "stdout")
 
 
-def test_the_notebook_shows_the_plan_the_progress_and_the_rows_and_asks_nothing_twice(
+def test_the_notebook_shows_the_plan_the_progress_and_the_frame_and_asks_nothing_twice(
     tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     (tmp_path / NOTEBOOK.name).write_text(NOTEBOOK.read_text())
@@ -80,13 +80,12 @@ def test_the_notebook_shows_the_plan_the_progress_and_the_rows_and_asks_nothing_
     first = execute(tmp_path, environment)
     second = execute(tmp_path, environment)
 
-    plan, progress, status, *_ = pages(first)
+    plan, progress, status, table = pages(first)
     assert "guesses: the plan" in plan
     assert "40 of 40 answered" in progress
     assert "40 of 40 answered" in status
-    assert (
-        printed(first) == "halves: 20 cells, 7 to 10 guesses\ncounts: 20 cells, 1 to 951 guesses\n"
-    )
+    assert "<th>guesses</th>" in table
+    assert printed(first).split() == ["solver,count,min,max", "halves,20,7,10", "counts,20,1,951"]
     assert printed(second) == printed(first)
     assert rows(tmp_path / "guesses.db", "SELECT count(*) FROM attempt") == [(40,)]
     until(lambda: not kernels(tmp_path), "the end of the kernels")

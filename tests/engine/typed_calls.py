@@ -7,6 +7,8 @@ comment that ignores nothing.
 from collections.abc import Callable
 from typing import Any, assert_type
 
+import pandas
+
 from engine import (
     BlockingContext,
     BlockingRun,
@@ -17,6 +19,7 @@ from engine import (
     Status,
     Sweep,
     Transient,
+    chat,
     job,
     open_engine,
     open_run,
@@ -83,8 +86,11 @@ def run_blocking() -> None:
     for row in run.rows():
         assert_type(row, Row)
         assert_type(row.failure_rate, float | None)
+    assert_type(run.to_pandas(), pandas.DataFrame)
+    assert_type(chat("typed", models="a", inputs=["Hi"], temperatures=[0.0]), Sweep)
 
     Sweep("typed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    chat("typed", models="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Sweep("typed", plain, matrices={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+import pandas
+import pandas.testing
 import pytest
 
 from engine import open_run
@@ -105,12 +105,10 @@ class Script:
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(pid), int(number)) for pid, number in map(str.split, lines)]
 
-    def rows(self) -> Sequence[Any]:
-        """What a user reads of the run, without what depends on the clock."""
-        return [
-            (row.labels, row.state, row.source, row.values, row.error)
-            for row in open_run("script", self._folder / "store.db").rows()
-        ]
+    def frame(self) -> "pandas.DataFrame":
+        """The data frame of the run, without what depends on the clock."""
+        frame = open_run("script", self._folder / "store.db").to_pandas()
+        return frame.drop(columns=["attempts", "seconds", "answered_at"])
 
 
 @pytest.mark.parametrize("function", ["in_the_loop", "in_threads", "in_processes"])
@@ -132,8 +130,8 @@ def test_a_killed_script_that_is_started_again_repeats_only_what_was_in_flight(
     # A slot is free only once its answer is on disk: the first calls are answered.
     assert repeated < before
     assert [counted[number] for number in repeated] == [2] * IN_FLIGHT
-    assert killed.rows() == undisturbed.rows()
-    assert len(killed.rows()) == CELLS
+    pandas.testing.assert_frame_equal(killed.frame(), undisturbed.frame())
+    assert len(killed.frame()) == CELLS
 
 
 def test_a_finished_script_that_is_started_again_calls_nothing(tmp_path: Path) -> None:
