@@ -11,6 +11,7 @@ from engine import Row, Status, Sweep, open_engine
 from engine.cli.exit_codes import exit_code
 from engine.core.states import State
 from jobs.chat.model_caller import SHORT_QUESTION
+from tests.engine.scenes import timeless_rows
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import judge_answer
 
@@ -308,10 +309,10 @@ async def test_asking_again_in_vain_leaves_the_answer_as_it_was(tmp_path: Path) 
     async with chat_server(model) as server, open_engine(tmp_path / "store.db") as engine:
         run = await engine.submit(sweep(server, tmp_path))
         await run.execute()
-        before = [row async for row in run.rows()]
+        before = await timeless_rows(run)
         await run.retry(failed=False, unanswered=True)
         status = await run.execute()
-        after = [row async for row in run.rows()]
+        after = await timeless_rows(run)
 
     assert after == before
     assert (status.cells_done, status.cells_failed) == (2, 0)
