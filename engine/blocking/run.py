@@ -48,7 +48,7 @@ class BlockingRun:
         self, name: str, store: str | Path, registry: Registry | None, status: Status
     ) -> None:
         self.name = name
-        self.store = store_path(str(store))
+        self.store: str = store_path(str(store))
         self._registry = registry
         self._status = status
 

@@ -146,7 +146,7 @@ class SweepError(UsageError):
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         lines = [line for one in self.problems[:_PROBLEMS_SHOWN] for line in _lines_of(source, one)]
         count = len(self.problems)
         if count > _PROBLEMS_SHOWN:
@@ -179,7 +179,7 @@ class IdentityChanged(UsageError):
         self, run: str, differences: "Sequence[Difference]", *, mixes_judges: bool = False
     ) -> None:
         self.run = run
-        self.differences = tuple(differences)
+        self.differences: tuple[Difference, ...] = tuple(differences)
         self.mixes_judges = mixes_judges
         ways = [
             "a new name for the sweep: kept replies are used again",
@@ -242,7 +242,7 @@ class JobError(NightsweepError):
         unread: bytes | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message or self.usual_message
+        self.message: str = message or self.usual_message
         self.detail = detail
         self.status = status
         self.sent = sent

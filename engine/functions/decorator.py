@@ -57,14 +57,14 @@ class FunctionJob(Generic[P, R]):
         self.function = function
         self.options = options
         self.reference: Reference = refer_to(function)
-        self.name = self.reference.name
+        self.name: str = self.reference.name
         _check_options(self.name, options)
-        self.source = digest_source(function)
+        self.source: str = digest_source(function)
         """The digest of its source, without comments and docstrings; empty if there is none to read."""
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async: bool = inspect.iscoroutinefunction(function)
         found = read_parameters(function, self.name)
         self.parameters: tuple[Parameter, ...] = found.parameters
-        self.context_name = found.context_name
+        self.context_name: str | None = found.context_name
         self._check_context(found.context_type)
         if options.lane is not None and options.lane not in self.parameter_names:
             raise UsageError(
