@@ -388,6 +388,18 @@ async def test_contents_of_an_earlier_version_are_in_past_rows_without_the_funct
     assert sorted(asked) == [(tone, one) for tone in ("new", "old") for one in ("How?", "Why?")]
 
 
+async def test_rows_that_a_changed_sweep_has_not_reached_yet_have_their_contents(
+    tmp_path: Path,
+) -> None:
+    service = ScriptedService(lambda _: scored(0.2), kind=FunctionKind)
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, function_sweep(service, tones=["old", "kept"], cases=[]))
+        run = await engine.submit(function_sweep(service, tones=["kept", "new"], cases=[]))
+        found = (await run.to_arrow()).to_pylist()
+
+    assert [(row["tone"], row["asked"]) for row in found] == [("old", None), ("kept", None)]
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> Path:
     path = tmp_path / "store.db"
