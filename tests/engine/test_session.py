@@ -30,7 +30,7 @@ from engine.kinds import (
     Unreachable,
 )
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, scored
-from tests.engine.scenes import finished, good, opened, sweep
+from tests.engine.scenes import finished, good, opened, sweep, timeless_rows
 from tests.engine.test_scheduler_health import GateSettings
 
 
@@ -529,7 +529,7 @@ async def in_pieces(interruptions: Sequence[tuple[int, bool]]) -> tuple[Any, Sta
             run.stop()
     async with opened(store, service) as engine:
         run, status = await finished(engine, of)
-        return numbers(await rows_of(run)), status
+        return numbers(await timeless_rows(run)), status
 
 
 UNDISTURBED: list[Any] = []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine import Row, RunState, Sweep, open_engine
+from tests.engine.scenes import timeless_rows
 from tests.jobs.chat.server import Asked
 from tests.jobs.serve.running import (
     GROUP,
@@ -149,7 +150,7 @@ async def run(store: Path, asked: Sweep) -> list[Row]:
         submitted = await engine.submit(asked)
         status = await submitted.execute()
         assert status.state is RunState.FINISHED
-        return [row async for row in submitted.rows()]
+        return await timeless_rows(submitted)
 
 
 @pytest.mark.parametrize(
