@@ -68,7 +68,8 @@ def pages(outputs: list[dict[str, Any]]) -> list[str]:
     return ["".join(one["data"].get("text/html", "")) for one in outputs if "data" in one]
 
 
-def printed(outputs: list[dict[str, Any]]) -> str:
+def text_of(outputs: list[dict[str, Any]]) -> str:
+    """What the notebook prints."""
     return "".join("".join(one["text"]) for one in outputs if one.get("name") == "stdout")
 
 
@@ -85,7 +86,7 @@ def test_the_notebook_shows_the_plan_the_progress_and_the_frame_and_asks_nothing
     assert "40 of 40 answered" in progress
     assert "40 of 40 answered" in status
     assert "<th>guesses</th>" in table
-    assert printed(first).split() == ["solver,count,min,max", "halves,20,7,10", "counts,20,1,951"]
-    assert printed(second) == printed(first)
+    assert text_of(first).split() == ["solver,count,min,max", "halves,20,7,10", "counts,20,1,951"]
+    assert text_of(second) == text_of(first)
     assert rows(tmp_path / "guesses.db", "SELECT count(*) FROM attempt") == [(40,)]
     until(lambda: not kernels(tmp_path), "the end of the kernels")

@@ -22,7 +22,7 @@ PAGES = sorted(
 ENDPOINTS = ("http://127.0.0.1:8080/v1", "https://api.openai.com/v1")
 
 
-def ported(page: str) -> Iterator[tuple[str, str]]:
+def find_scripts(page: str) -> Iterator[tuple[str, str]]:
     """The scripts of a page that use Nightsweep, by their names."""
     for _, block in blocks("python", page):
         if named := re.match(r"# file: (\S+)\n", block):
@@ -30,7 +30,7 @@ def ported(page: str) -> Iterator[tuple[str, str]]:
 
 
 def script(page: str, name: str) -> str:
-    return dict(ported(f"docs/howto/{page}"))[name]
+    return dict(find_scripts(f"docs/howto/{page}"))[name]
 
 
 async def start(folder: Path, text: str, base_url: str = "") -> str:
@@ -61,7 +61,7 @@ def values(run: BlockingRun) -> list[Any]:
 def test_every_script_of_the_page_is_python(page: str) -> None:
     written = [block for _, block in blocks("python", page)]
 
-    assert list(ported(page))
+    assert list(find_scripts(page))
     for block in written:
         compile(block, page, "exec")
 
