@@ -41,7 +41,7 @@ try:
     from engine.cli import main
     main(["--help"])
 finally:
-    heavy = ("anyio", "sqlalchemy", "httpx", "pydantic", "yaml", "alembic", "rich.console", "asyncio", "pyarrow", "engine.serving")
+    heavy = ("anyio", "sqlalchemy", "httpx", "pydantic", "yaml", "alembic", "rich.console", "asyncio", "pyarrow", "pandas", "polars", "engine.serving")
     found = {
         "count": len(sys.modules) - began_with,
         "heavy": [name for name in heavy if name in sys.modules],
