@@ -109,3 +109,16 @@ async def test_a_case_that_is_added_to_the_table_is_all_that_is_asked(tmp_path: 
 
     assert lines[0] == "10 of 10 cells answered"
     assert attempts(tmp_path / "arithmetic.db") == 10
+
+
+async def test_a_chat_sweep_asks_the_built_in_model_once_for_each_cell(
+    tmp_path: Path, built_in_model: Path
+) -> None:
+    first = await start(tmp_path, "chat_sweep.py")
+    second = await start(tmp_path, "chat_sweep.py")
+
+    assert first[0] == "4 of 4 cells answered"
+    starts = ("france none", "france brief", "japan none", "japan brief")
+    assert all(any(line.startswith(one) for line in first) for one in starts)
+    assert second == first
+    assert attempts(tmp_path / "capitals.db") == 4
