@@ -16,7 +16,7 @@ from engine.blocking.display import NotebookDisplay, open_display
 from engine.blocking.loop import begin
 from engine.cli import output
 from engine.cli.progress import Display, follow
-from engine.core.errors import Interrupted
+from engine.core.errors import Interrupted, leaves
 from engine.core.runs import StopReason
 from engine.core.status import Status
 from engine.core.stores import store_path
@@ -110,10 +110,14 @@ class _Execution:
                 self._run = run = await self._find(engine)
                 if self._is_stopping:
                     run.stop()
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(partial(follow, run, self._display), name="progress")
-                    status = await run.execute()
-                    tasks.cancel_scope.cancel()
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(partial(follow, run, self._display), name="progress")
+                        status = await run.execute()
+                        tasks.cancel_scope.cancel()
+                except BaseExceptionGroup as group:
+                    # Callers expect the error itself; the other task was cancelled because of it.
+                    raise next(leaves(group)) from None
             if self._run is None:
                 raise Interrupted("interrupted before the run was in the store: run it again")
             return status or await self._run.status()
