@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_rows_may_be_left_half_way(tmp_path: Path) -> None:
 
     found = run.rows()
     first = next(found)
+    assert isinstance(found, Generator)
     found.close()
     for row in run.rows():
         assert row.labels == first.labels

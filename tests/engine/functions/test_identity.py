@@ -251,7 +251,7 @@ def test_a_job_is_called_like_its_function() -> None:
     assert echo("a") == "a"
     assert echo(text="a") == "a"
     assert isinstance(echo, FunctionJob)
-    assert (echo.__name__, echo.__doc__) == ("echo", "Its argument, of any size.")
+    assert (vars(echo)["__name__"], echo.__doc__) == ("echo", "Its argument, of any size.")
 
 
 def test_the_digest_is_of_the_source_when_the_function_was_made(tmp_path: Path) -> None:
