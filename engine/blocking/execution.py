@@ -69,7 +69,7 @@ def _execute(
             display.show(status)
     if progress and not isinstance(display, NotebookDisplay):
         output.say(*output.fit(summary_lines(status), sys.stderr))
-    if status.reason is StopReason.INTERRUPTED:
+    if status.reason is StopReason.INTERRUPTED or execution.is_cut_off:
         message = _how_to_go_on(status.run, store)
         output.say(message)
         raise Interrupted(message)
@@ -88,6 +88,8 @@ class _Execution:
         self._display = display
         self._run: Run | None = None
         self._is_stopping = False
+        self.is_cut_off = False
+        """Whether the second Ctrl-C ended it."""
         self._scope: anyio.CancelScope | None = None
 
     def wait(self) -> Status:
@@ -120,6 +122,7 @@ class _Execution:
                     raise next(leaves(group)) from None
             if self._run is None:
                 raise Interrupted("interrupted before the run was in the store: run it again")
+            self.is_cut_off = status is None
             return status or await self._run.status()
 
     async def _stop(self) -> None:

@@ -29,6 +29,8 @@ class _Loop:
         self._process = 0
         self._thread: threading.Thread | None = None
         self._portal: BlockingPortal | None = None
+        self.has_ended = False
+        """Whether the process is ending, so that nothing can be called any more."""
 
     def portal(self) -> BlockingPortal:
         """Return the portal into the loop."""
@@ -47,7 +49,8 @@ class _Loop:
             return self._portal
 
     def stop(self) -> None:
-        """Let the loop end; called when the process ends."""
+        """Let the loop end, and with it what it holds open; called when the process ends."""
+        self.has_ended = True
         if self._process == os.getpid() and self._portal is not None and self._thread is not None:
             self._portal.start_task_soon(self._portal.stop, True)
             self._thread.join(_ENDING_S)
@@ -62,6 +65,11 @@ async def _serve(started: "Future[BlockingPortal]") -> None:
 
 _loop = _Loop()
 atexit.register(_loop.stop)
+
+
+def has_ended() -> bool:
+    """Whether the event loop has ended, with the process: what it held open is closed."""
+    return _loop.has_ended
 
 
 def entering(opening: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:

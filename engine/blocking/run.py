@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.blocking.execution import execute_run, execute_sweep
-from engine.blocking.loop import call, entering
+from engine.blocking.loop import call, entering, has_ended
 from engine.core.findings import Finding
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
 from engine.core.outcomes import Outcome
@@ -168,9 +168,10 @@ class BlockingRun:
                 yield from batch
         finally:
             # Also where the caller has had enough, which is no error of the store.
-            if isinstance(found, AsyncGenerator):
-                call(found.aclose)
-            opening.__exit__(None, None, None)
+            if not has_ended():
+                if isinstance(found, AsyncGenerator):
+                    call(found.aclose)
+                opening.__exit__(None, None, None)
 
 
 async def _take(found: AsyncIterator[T]) -> list[T]:

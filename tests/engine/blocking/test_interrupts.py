@@ -102,6 +102,21 @@ def test_the_first_interrupt_gives_back_what_is_in_flight_and_says_how_to_go_on(
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "3", "2", "3"]
 
 
+def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    with script(tmp_path, grace_s=300) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = wait_ended(process)
+
+    assert "stopping after the calls in flight" in first
+    assert process.returncode == 130, err
+    assert "stopping at once; nothing that was answered is lost" in err
+    assert open_run("night", tmp_path / "s.db").status().jobs[State.RUNNING] == 0
+    assert start_again(tmp_path) == "[0, 1, 2, 3]\n"
+
+
 def test_a_script_that_was_killed_is_simply_started_again(tmp_path: Path) -> None:
     with script(tmp_path, grace_s=1) as process:
         process.kill()
@@ -109,3 +124,19 @@ def test_a_script_that_was_killed_is_simply_started_again(tmp_path: Path) -> Non
 
     assert start_again(tmp_path) == "[0, 1, 2, 3]\n"
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "3", "2", "3"]
+
+
+def test_a_script_ends_though_it_left_its_rows_half_way(tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(
+        dedent(SCRIPT).replace("n >= 2", "False")
+        + "found = run.rows()\nnext(found)\nraise ValueError('enough')\n"
+    )
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, str(file)], env=environment(1), stderr=subprocess.PIPE, text=True
+    )
+
+    _, err = wait_ended(process)
+
+    assert process.returncode == 1
+    assert err.endswith("ValueError: enough\n")
