@@ -11,7 +11,14 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Self, TypeAlias
 
-from engine.core.axes import ArgumentAxis, AxisValue, CaseAxis, IntegerAxis, NumberAxis
+from engine.core.axes import (
+    ArgumentAxis,
+    AxisValue,
+    CaseAxis,
+    IntegerAxis,
+    NumberAxis,
+    RecordAxis,
+)
 from engine.core.canonical import digest
 from engine.core.matrix import MatrixAxis
 from engine.core.rows import Row, digest_column, short_digest
@@ -47,8 +54,8 @@ KNOWN: Mapping[str, ColumnType] = {
 class AxisContents:
     """What rows show of an axis in place of its labels: the columns of its contents.
 
-    An argument's column has its content. A case has a column for each field of its content, beside the one
-    with its label.
+    An argument's column has its content. A case or record has a column for each field of its content, beside
+    the one with its label.
     """
 
     field: str
@@ -134,7 +141,7 @@ class AxisColumns:
             types[axis.field] = _label_type(axis)
             if types[axis.field] is str:
                 categories[axis.field] = _distinct(value.label for value in values[axis.field])
-            if isinstance(axis.axis, ArgumentAxis | CaseAxis):
+            if isinstance(axis.axis, ArgumentAxis | CaseAxis | RecordAxis):
                 found = _contents_of(axis.axis, values[axis.field], taken)
                 contents[axis.field] = found
                 types |= found.types
@@ -164,11 +171,12 @@ def _label_type(axis: MatrixAxis) -> ValueType:
 
 
 def _contents_of(
-    axis: ArgumentAxis | CaseAxis, values: Iterable[AxisValue], taken: Collection[str]
+    axis: ArgumentAxis | CaseAxis | RecordAxis, values: Iterable[AxisValue], taken: Collection[str]
 ) -> AxisContents:
     """The columns of an axis' contents; `taken` are the names of other columns, in lower case.
 
-    A field of a case with such a name is called after its axis as well, as in `case_model`.
+    A field of a case with such a name is called after its axis as well, as in `case_model`, and so is every
+    field of a record, as in `input_text`.
     """
     documents = {short_digest(digest(value.content)): value.content for value in values}
     if isinstance(axis, ArgumentAxis):
@@ -186,18 +194,20 @@ def _contents_of(
     types = {name: kind or str for name, kind in columns.items()}
     return AxisContents(
         field=axis.field,
-        has_digest=isinstance(axis, CaseAxis),
+        has_digest=not isinstance(axis, ArgumentAxis),
         types=types if isinstance(axis, ArgumentAxis) else {axis.field: str, **types},
         json_texts=frozenset(name for name, kind in columns.items() if kind is None),
         documents=by_column,
     )
 
 
-def _name_fields(axis: CaseAxis, names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """The names of the columns of a case's fields, by field: no two are equal, in any case."""
+def _name_fields(
+    axis: CaseAxis | RecordAxis, names: Iterable[str], taken: Collection[str]
+) -> dict[str, str]:
+    """The names of the columns of a case's or record's fields, by field: no two are equal, in any case."""
     used, found = set(taken), {}
     for name in names:
-        column = name
+        column = f"{axis.field}_{name}" if isinstance(axis, RecordAxis) else name
         while column.lower() in used:
             column = f"{axis.field}_{column}"
         used.add(column.lower())

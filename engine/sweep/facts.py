@@ -14,6 +14,7 @@ from engine.core.axes import (
     IntegerAxis,
     NumberAxis,
     PromptAxis,
+    RecordAxis,
     Scalar,
     TextAxis,
 )
@@ -26,6 +27,7 @@ from engine.sweep.fields import SweepFields
 
 _SORTS: Mapping[str, type[Axis]] = {
     "prompt": PromptAxis,
+    "record": RecordAxis,
     "document": DocumentAxis,
     "argument": ArgumentAxis,
     "case": CaseAxis,
@@ -168,6 +170,8 @@ def _make_axis(name: str, field: str, sort: str) -> Axis:
     match sort:
         case "prompt":
             return PromptAxis(name=name, field=field)
+        case "record":
+            return RecordAxis(name=name, field=field, read=_refuse_to_read)
         case "document":
             return DocumentAxis(name=name, field=field, read=_refuse_to_read)
         case "argument":
