@@ -1,7 +1,9 @@
 """The progress of a run in a notebook, and the choice of a display for scripts and notebooks."""
 
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Self
 
 from engine.cli.panel import Panel
@@ -11,6 +13,7 @@ from engine.report.words import progress_line
 
 LINES_EVERY_S = 10.0
 _NOTEBOOK_EVERY_S = 0.5
+_is_used = Lock()
 
 
 class NotebookDisplay:
@@ -75,11 +78,21 @@ class _Shown:
         return progress_line(self._status)
 
 
-def open_display(*, progress: bool) -> AbstractContextManager[Panel | Lines | NotebookDisplay]:
-    """The display for where this process runs: a notebook, a terminal, or a pipe; silent without `progress`."""
-    if progress and _is_in_notebook():
-        return NotebookDisplay()
-    return run_display(LINES_EVERY_S) if progress else Lines(0.0)
+@contextmanager
+def open_display(*, progress: bool) -> Iterator[Panel | Lines | NotebookDisplay]:
+    """Show progress within the block where this process runs: in a notebook, on a terminal, or in a pipe.
+
+    Silent without `progress`, and while another run of this process is shown: two would overwrite each other.
+    """
+    if not progress or not _is_used.acquire(blocking=False):
+        with Lines(0.0) as silent:
+            yield silent
+        return
+    try:
+        with NotebookDisplay() if _is_in_notebook() else run_display(LINES_EVERY_S) as display:
+            yield display
+    finally:
+        _is_used.release()
 
 
 def _is_in_notebook() -> bool:

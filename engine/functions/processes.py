@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from engine.functions.decorator import FunctionJob
 from engine.functions.messages import (
     LENGTH_BYTES,
     encode,
@@ -19,7 +20,7 @@ from engine.functions.messages import (
     restore_answer,
     restore_error,
 )
-from engine.functions.source import Reference
+from engine.functions.source import refer_to
 from engine.kinds import Answer, Clock, TimedOut, Transient, UsageError
 
 _START = (
@@ -37,24 +38,28 @@ _HOME = str(Path(__file__).parents[2])
 class Processes:
     """Up to `count` processes that call one function; each is started when it is first needed."""
 
-    def __init__(self, reference: Reference, count: int) -> None:
-        self._reference = reference
+    def __init__(self, job: FunctionJob[..., Any], count: int) -> None:
+        self._first_message = {
+            "function": str(job.reference),
+            # The module may have the function without its decorator.
+            "retry_on": [str(refer_to(one)) for one in job.options.retry_on],
+        }
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[_Worker] = []
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, reference: Reference, count: int) -> AsyncIterator[Self]:
+    async def open(cls, job: FunctionJob[..., Any], count: int) -> AsyncIterator[Self]:
         """Start the first process, so that a function that cannot be loaded is an error now; end all afterwards.
 
         Raises UsageError if the function cannot be loaded in another process.
         """
-        made = cls(reference, count)
+        made = cls(job, count)
         try:
-            made._idle.append(await _Worker.start(reference))
+            made._idle.append(await made._start())
         except Transient as error:
             raise UsageError(
-                f"the function {reference} cannot be loaded in another process: {error}"
+                f"the function {job.reference} cannot be loaded in another process: {error}"
             ) from None
         try:
             yield made
@@ -75,7 +80,7 @@ class Processes:
         """
         message: Mapping[str, Any] | None = None
         async with self._limiter:
-            worker = self._idle.pop() if self._idle else await _Worker.start(self._reference)
+            worker = self._idle.pop() if self._idle else await self._start()
             try:
                 with clock.move_on_after(timeout_s):
                     message = await worker.ask(
@@ -93,6 +98,9 @@ class Processes:
             raise restore_error(message["error"])
         return restore_answer(message["answer"])
 
+    async def _start(self) -> "_Worker":
+        return await _Worker.start(self._first_message)
+
 
 class _Worker:
     """One process, which answers each message with one."""
@@ -105,12 +113,12 @@ class _Worker:
         self._answers = BufferedByteReceiveStream(process.stdout)
 
     @classmethod
-    async def start(cls, reference: Reference) -> Self:
-        """Start a process and let it load the function; raises UsageError if it cannot."""
+    async def start(cls, first_message: Mapping[str, Any]) -> Self:
+        """Start a process and let it load the function that the message names; raises UsageError if it cannot."""
         command = [sys.executable, "-P", "-c", _START.format(home=_HOME, path=sys.path)]
         made = cls(await anyio.open_process(command, stderr=None))
         try:
-            found = await made.ask({"home": reference.home, "qualname": reference.qualname})
+            found = await made.ask(first_message)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await made.kill()

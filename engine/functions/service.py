@@ -100,7 +100,7 @@ class FunctionService(Service):
         elif count is None:
             yield thread_call(job)
         else:
-            async with Processes.open(job.reference, count) as processes:
+            async with Processes.open(job, count) as processes:
                 yield process_call(job, processes)
 
 

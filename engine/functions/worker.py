@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO
@@ -38,7 +39,7 @@ def main() -> None:
     if first is None:
         return
     try:
-        function = as_job(load(Reference(first["home"], first["qualname"]), "the function"))
+        function = _load(first)
     except NightsweepError as error:
         requests.is_waiting = True
         _send(answers, {"unusable": str(error)})
@@ -51,6 +52,15 @@ def main() -> None:
         if (message := requests.take()) is None:
             return
         answer = _answer(function, message)
+
+
+def _load(message: Mapping[str, Any]) -> FunctionJob[..., Any]:
+    """The function that a message names, with the exceptions that are retried; raises UsageError."""
+    found = as_job(load(Reference.parse(message["function"]), "the function"))
+    retried = [
+        load(Reference.parse(one), "an exception of retry_on") for one in message["retry_on"]
+    ]
+    return FunctionJob(found.function, replace(found.options, retry_on=tuple(retried)))
 
 
 class _Requests:
