@@ -1,13 +1,16 @@
 """Executing a run in a thread of its own while the caller waits, with progress and Ctrl-C."""
 
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from types import FrameType
 from typing import TypeAlias
 
 import anyio
@@ -16,6 +19,7 @@ from engine.blocking.display import NotebookDisplay, open_display
 from engine.blocking.loop import begin
 from engine.cli import output
 from engine.cli.progress import Display, follow
+from engine.clock import SystemClock
 from engine.core.errors import Interrupted, leaves
 from engine.core.runs import StopReason
 from engine.core.status import Status
@@ -31,6 +35,7 @@ FindRun: TypeAlias = Callable[[Engine], Awaitable[Run]]
 """Returns the run to execute, in a store that is open."""
 
 _DRAW_EVERY_S = 0.25
+_NOTICE_EVERY_S = 0.1
 _SWITCH_S = 0.001
 """The interpreter's switch interval meanwhile: with the usual 5 ms, each commit waits for the event loop."""
 
@@ -87,53 +92,85 @@ class _Execution:
         self._registry = registry
         self._display = display
         self._run: Run | None = None
+        self._interrupts = _Interrupts()
         self._is_stopping = False
         self.is_cut_off = False
         """Whether the second Ctrl-C ended it."""
-        self._scope: anyio.CancelScope | None = None
 
     def wait(self) -> Status:
         """Execute the run there and wait for its end; the first Ctrl-C stops it in order, the second at once."""
-        done: Future[Status] = begin(self._work)
-        while not done.done():
-            try:
+        with self._interrupts.counting():
+            done: Future[Status] = begin(self._work)
+            while not done.done():
                 wait([done], _DRAW_EVERY_S)
                 if isinstance(self._display, NotebookDisplay):
                     self._display.draw()
-            except KeyboardInterrupt:
-                # Without waiting for it, which the next Ctrl-C would interrupt.
-                begin(self._stop)
         return done.result()
 
     async def _work(self) -> Status:
         status: Status | None = None
         async with open_engine(self._store, registry=self._registry) as engine:
-            with anyio.CancelScope() as self._scope:
-                self._run = run = await self._find(engine)
-                if self._is_stopping:
-                    run.stop()
+            with anyio.CancelScope() as scope:
                 try:
                     async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._notice_interrupts, scope, name="interrupts")
+                        self._run = run = await self._find(engine)
+                        if self._is_stopping:
+                            run.stop()
                         tasks.start_soon(partial(follow, run, self._display), name="progress")
                         status = await run.execute()
                         tasks.cancel_scope.cancel()
                 except BaseExceptionGroup as group:
-                    # Callers expect the error itself; the other task was cancelled because of it.
+                    # Callers expect the error itself; the other tasks were cancelled because of it.
                     raise next(leaves(group)) from None
             if self._run is None:
                 raise Interrupted("interrupted before the run was in the store: run it again")
             self.is_cut_off = status is None
             return status or await self._run.status()
 
-    async def _stop(self) -> None:
-        if self._is_stopping and self._scope is not None:
-            self._display.say("stopping at once; nothing that was answered is lost")
-            self._scope.cancel()
-            return
-        self._is_stopping = True
+    async def _notice_interrupts(self, scope: anyio.CancelScope) -> None:
+        """Stop the run after the first Ctrl-C, and end the execution after the second."""
+        await self._interrupts.wait(1)
         self._display.say("stopping after the calls in flight; interrupt again to stop now")
+        self._is_stopping = True
         if self._run is not None:
             self._run.stop()
+        await self._interrupts.wait(2)
+        self._display.say("stopping at once; nothing that was answered is lost")
+        scope.cancel()
+
+
+class _Interrupts:
+    """Counts Ctrl-C while the main thread waits for a run, instead of raising KeyboardInterrupt there.
+
+    A handler of the user's own stays, and what it raises ends the wait.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count within the block; other threads get no Ctrl-C."""
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGINT)
+        if not is_main or before is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._add)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _add(self, _number: int, _frame: FrameType | None) -> None:
+        self._count += 1
+
+    async def wait(self, count: int) -> None:
+        """Return once there were so many; looked up often, because a signal handler must not wait for a loop."""
+        clock = SystemClock()
+        while self._count < count:
+            await clock.sleep(_NOTICE_EVERY_S)
 
 
 class _Switching:

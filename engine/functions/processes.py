@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,9 +41,9 @@ class Processes:
 
     def __init__(self, job: FunctionJob[..., Any], count: int) -> None:
         self._first_message = {
-            "function": str(job.reference),
+            "function": asdict(job.reference),
             # The module may have the function without its decorator.
-            "retry_on": [str(refer_to(one)) for one in job.options.retry_on],
+            "retry_on": [asdict(refer_to(one)) for one in job.options.retry_on],
         }
         self._limiter = anyio.CapacityLimiter(count)
         self._idle: list[_Worker] = []

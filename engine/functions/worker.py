@@ -56,10 +56,8 @@ def main() -> None:
 
 def _load(message: Mapping[str, Any]) -> FunctionJob[..., Any]:
     """The function that a message names, with the exceptions that are retried; raises UsageError."""
-    found = as_job(load(Reference.parse(message["function"]), "the function"))
-    retried = [
-        load(Reference.parse(one), "an exception of retry_on") for one in message["retry_on"]
-    ]
+    found = as_job(load(Reference(**message["function"]), "the function"))
+    retried = [load(Reference(**one), "an exception of retry_on") for one in message["retry_on"]]
     return FunctionJob(found.function, replace(found.options, retry_on=tuple(retried)))
 
 

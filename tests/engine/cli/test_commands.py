@@ -395,7 +395,7 @@ def test_a_format_that_is_asked_for_goes_before_the_ending_of_the_file_and_says_
     expected = "warning: rows.csv is written as json, as asked for, whatever its name says\n"
     assert expected in other.stderr
     assert "warning" not in same.stderr + asked.stderr
-    assert "from the name rows.xlsx which format to write: end it in .csv" in unknown.stderr
+    assert "from the name rows.xlsx which format to write: end it in .arrow" in unknown.stderr
     assert "or say it with --format" in unknown.stderr
     assert [done.returncode for done in (other, same, unknown, asked)] == [0, 0, 2, 0]
     assert (tmp_path / "rows.csv").read_text().startswith("model,")
@@ -440,7 +440,7 @@ def test_mistakes_in_a_sweep_are_reported_without_a_traceback(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("results", "--format", "parquett"), ": 'parquett' is not one of 'csv',"),
+        (("results", "--format", "parquett"), ": 'parquett' is not one of 'arrow', 'csv',"),
         (("run", "x.yaml", "--progress-every", "x"), ": must be a whole number\n"),
         (("run", "x.yaml", "--progress-every", "-5"), ": must be at least 0\n"),
         (("rejudge", "--threshold", "2"), ": must be at most 1\n"),
