@@ -22,7 +22,7 @@ from engine.functions.source import load as load_object
 from engine.functions.source import python_reference
 from engine.kinds import HealthGate
 from engine.registry import Registry
-from engine.sweep.arguments import Values, write_function_sweep
+from engine.sweep.arguments import write_function_sweep
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
 from engine.sweep.judging import judge_again
@@ -56,7 +56,7 @@ class Sweep(SweepFields):
         name: str,
         function: Callable[..., Any],
         *,
-        matrix: Mapping[str, Values] | None = None,
+        matrix: Mapping[str, Any] | None = None,
         cases: Cases | None = None,
         include: Iterable[Mapping[str, Any]] = (),
         exclude: Iterable[Mapping[str, Any]] = (),
