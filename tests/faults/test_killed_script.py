@@ -29,10 +29,12 @@ HELD = os.environ.get("HELD")
 def record(number: int) -> bool:
     \"\"\"Write that a call was made; whether it is one of those that the kill finds in flight.\"\"\"
     file = os.open("calls", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(file, f"{{os.getpid()}} {{number}}\\n".encode())
+    line = f"{{os.getpid()}} {{number}}\\n"
+    os.write(file, line.encode())
     os.close(file)
     with open("calls") as calls:
-        return HELD is not None and len(calls.readlines()) > {ANSWERED}
+        # By its own place: others may have been written meanwhile.
+        return HELD is not None and calls.readlines().index(line) >= {ANSWERED}
 
 
 @job(max_in_flight={IN_FLIGHT})
@@ -92,12 +94,14 @@ class Script:
     def kill_half_way(self) -> None:
         """Start it, and kill it with some calls answered and as many as may be in flight."""
         with self.start(held=True) as process:
-            until(lambda: len(self.calls()) == ANSWERED + IN_FLIGHT, "the calls")
-            process.kill()
-            # The processes of a run end with their call, which is one that does not end.
-            for pid, _ in self.calls():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            try:
+                until(lambda: len(self.calls()) == ANSWERED + IN_FLIGHT, "the calls")
+            finally:
+                process.kill()
+                # The processes of a run end with their call, which is one that does not end.
+                for pid, _ in self.calls():
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
     def calls(self) -> list[tuple[int, int]]:
         """Each call that was made: the process, and the number that it was given."""
