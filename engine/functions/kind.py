@@ -55,7 +55,7 @@ class FunctionJobKind(JobKind):
         return str(labels.get(self._job.options.lane or "", self._job.name))
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
-        """None: functions have no quota of tests."""
+        """0, because functions use no quota."""
         return 0
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:

@@ -81,7 +81,7 @@ class _Requests:
         while (message := self._receive()) is not None:
             self._messages.put(message)
         if not self.is_waiting:
-            os._exit(1)  # Nobody waits for the call, and it may never end by itself.
+            os._exit(1)  # The run is gone, and the call may never end by itself.
         self._messages.put(None)
 
     def _receive(self) -> Any:

@@ -36,7 +36,7 @@ async def _past_values(
     past = [
         value
         for value in await store.reader.past_values(row)
-        # What has contents is told by them: it may have been renamed, or another may have its name now.
+        # Values with contents are compared by them: labels may have been changed or exchanged.
         if value.axis in known
         and (
             value.label not in known[value.axis]

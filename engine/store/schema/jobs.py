@@ -147,9 +147,9 @@ Index(
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 
-# One row each time that a job is answered or fails, in the order in which that was committed: who has seen a run
-# up to a row sees the rest after it. Ids are never used twice. Without a foreign key, which would need an index:
-# the row of a job that is gone refers to none.
+# A row is added each time a job is answered or fails, in the order of the commits. A reader that remembers the id of
+# the last row continues behind it, so ids are never reused. `job_id` is no foreign key, which would need an index;
+# rows of deleted jobs are skipped.
 settled = Table(
     "settled",
     metadata,

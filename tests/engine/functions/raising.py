@@ -119,7 +119,7 @@ def print_much(n: int) -> int:
     return len(sys.stdin.read())
 
 
-@job(processes=1, timeout_s=2)
+@job(processes=1, timeout_s=5)
 def hang_once(marks: str) -> int:
     """Hang at the first call; return the number of the process."""
     mark = os.path.join(marks, "hung")  # noqa: PTH118

@@ -87,7 +87,7 @@ def test_a_call_that_hangs_ends_with_its_process(tmp_path: Path) -> None:
     hung = int((tmp_path / "hung").read_text())
     [found] = done.rows()
     assert found.values["value"] != hung
-    assert [one.error for one in done.job(1).attempts] == ["no answer within 2 s", None]
+    assert [one.error for one in done.job(1).attempts] == ["no answer within 5 s", None]
     assert not is_alive(hung)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine import Sweep, SweepError, job
+from engine import Sweep, SweepError, UsageError, job
 from engine.core.policy import LaneLimits
 
 
@@ -127,7 +127,7 @@ def test_a_name_that_no_run_can_have_is_refused() -> None:
         Sweep("a/b", ask, matrix={"model": ["a"], "seed": [1]})
 
 
-def test_the_command_line_says_what_is_wrong_with_a_python_file(tmp_path: Path) -> None:
+def test_a_python_file_without_the_sweep_is_refused_with_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "study.py"
     file.write_text("value = 1\n")
 
@@ -137,5 +137,5 @@ def test_the_command_line_says_what_is_wrong_with_a_python_file(tmp_path: Path) 
         ("study.py:value", "is a int, not a Sweep"),
         ("gone.py:sweep", "there is no such file"),
     ):
-        with pytest.raises(Exception, match=message):
+        with pytest.raises(UsageError, match=message):
             Sweep.load(tmp_path / name)
