@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Transient,
         UsageError,
     )
-    from engine.core.findings import FailedTest, Finding, Message
+    from engine.core.findings import Finding, JudgedTest, Message
     from engine.core.inspection import (
         Attempt,
         EventFilter,
@@ -59,7 +59,6 @@ __all__ = [
     "Engine",
     "Event",
     "EventFilter",
-    "FailedTest",
     "Finding",
     "FunctionJob",
     "IdentityChanged",
@@ -70,6 +69,7 @@ __all__ = [
     "JobFilter",
     "JobInfo",
     "JobResult",
+    "JudgedTest",
     "Measurement",
     "Message",
     "NightsweepError",
@@ -146,7 +146,7 @@ _HOMES = {
     **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
     "Measurement": "engine.core.model",
     "Outcome": "engine.core.outcomes",
-    **dict.fromkeys(("FailedTest", "Finding", "Message"), "engine.core.findings"),
+    **dict.fromkeys(("JudgedTest", "Finding", "Message"), "engine.core.findings"),
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),

@@ -1,4 +1,4 @@
-"""The failed tests of answers, for reading what a model said: plain values."""
+"""The tests of answers, for reading what a model said: plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,17 +22,19 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedTest:
-    """A failed test of one answer, as `JobKind.failed_tests` reads it.
+class JudgedTest:
+    """One test of an answer, passed or failed, as `JobKind.tests` reads it.
 
     Whatever the answer does not say is None or empty, never guessed.
 
     Example:
         >>> said = (Message(role="user", content="Hi"), Message(role="assistant", content="Go away."))
-        >>> FailedTest(case="greeting", score=0.1, messages=said).messages[-1].content
+        >>> JudgedTest(case="greeting", score=0.1, failed=True, messages=said).messages[-1].content
         'Go away.'
     """
 
+    failed: bool
+    """Whether it failed at the threshold that was sent."""
     case: str | None = None
     """The id of its test case."""
     number: int | None = None
@@ -52,8 +54,8 @@ class FailedTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding(FailedTest):
-    """A failed test in a run's result, as `Run.findings` yields it.
+class Finding(JudgedTest):
+    """A failed test in a run's result, as `Run.findings` yields it; its `failed` is True.
 
     Example:
         >>> [(finding.case, finding.score) for finding in run.findings()]

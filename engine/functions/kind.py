@@ -1,6 +1,6 @@
 """A function as a job kind: its axes, its lane, and the call for one job."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ from engine.functions.decorator import FunctionJob
 from engine.functions.outcomes import call_plain, errors_of, to_arguments
 from engine.functions.parameters import CASE, CASES, VERSION, Parameter
 from engine.functions.processes import Processes
-from engine.functions.returned import to_answer
+from engine.functions.returned import read_test, to_answer
 from engine.kinds import (
     Answer,
     CaseAxis,
@@ -20,6 +20,7 @@ from engine.kinds import (
     Job,
     JobContext,
     JobKind,
+    JudgedTest,
     Permanent,
     TextAxis,
     start_request,
@@ -62,6 +63,11 @@ class FunctionJobKind(JobKind):
         """The digest of its source, by which answers of older code are told; a change needs no consent."""
         name = f"source of {self._job.name}"
         return (Fact(name=name, value=self._job.source, binding=False),)
+
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
+        # A function without cases may have a parameter of this name.
+        case = None if CASE in self._by_name else labels.get(CASE)
+        return read_test(raw, None if case is None else str(case))
 
     async def run(self, job: Job, client: Call, context: JobContext) -> Answer:
         contents = dict(job.parameters)

@@ -1,7 +1,7 @@
 """What a function returned as an answer: its bytes, and its fields as columns of the results."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from math import isfinite
 from typing import Any
@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from engine.core.rows import Row
 from engine.core.values import Value, check_values
 from engine.functions.numpy_values import without_numpy
-from engine.kinds import Answer, Measurement, Permanent
+from engine.kinds import Answer, JudgedTest, Measurement, Permanent
 
 VALUE = "value"
 """The column of what is returned without a name, such as a number."""
@@ -27,8 +27,11 @@ def to_answer(returned: Any, columns: Iterable[str]) -> Answer:
     it as `unread`.
     """
     measured = Measurement(passed=0, failed=0)
+    counts: dict[str, int] = {}
     if isinstance(returned, Measurement):
         measured, returned = returned, dict(returned.values)
+        # No value has one of these names: they are columns of every row.
+        counts = {"passed": measured.passed, "failed": measured.failed}
     try:
         whole = {name: _to_json(name, value) for name, value in _fields_of(returned).items()}
         values = check_values(
@@ -40,8 +43,30 @@ def to_answer(returned: Any, columns: Iterable[str]) -> Answer:
             f"what it returned cannot be kept: {error}",
             unread=_show(returned),
         ) from None
-    raw = json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
+    raw = json.dumps(counts | whole, ensure_ascii=False).encode("utf-8", "replace")
     return Answer(raw=raw, measurement=replace(measured, values=values))
+
+
+def read_test(raw: bytes, case: str | None) -> Iterator[JudgedTest]:
+    """The test of a stored answer, with what was returned as its `values`; none if it counts none, or several.
+
+    Of several, the answer does not say which failed.
+    """
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return
+    if not isinstance(document, dict):
+        return
+    counts = (document.pop("passed", 0), document.pop("failed", 0))
+    if counts not in ((1, 0), (0, 1)):
+        return
+    values = {name: _to_value(value) for name, value in document.items()}
+    yield JudgedTest(
+        failed=counts == (0, 1),
+        case=case,
+        values={name: value for name, value in values.items() if value is not None},
+    )
 
 
 def _show(returned: Any) -> bytes:

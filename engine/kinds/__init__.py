@@ -43,7 +43,7 @@ from engine.core.errors import (
     Unreachable,
     UsageError,
 )
-from engine.core.findings import FailedTest, Message
+from engine.core.findings import JudgedTest, Message
 from engine.core.model import (
     TARGET,
     Allotment,
@@ -104,7 +104,6 @@ __all__ = [
     "Disconnected",
     "DocumentAxis",
     "Fact",
-    "FailedTest",
     "FunctionKind",
     "Group",
     "GroupAxis",
@@ -115,6 +114,7 @@ __all__ = [
     "JobContext",
     "JobError",
     "JobKind",
+    "JudgedTest",
     "KeyRenewed",
     "LimitReached",
     "MachineFault",

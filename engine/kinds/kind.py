@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from engine.core.axes import Axis
-from engine.core.findings import FailedTest
+from engine.core.findings import JudgedTest
 from engine.core.model import Answer, CallLimit, Job, Measurement, Sends
 from engine.core.money import CallSize
 from engine.core.provenance import Fact
@@ -154,10 +154,11 @@ class JobKind(ABC):
         """
         return ()
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
-        """The tests of a stored answer that failed at the threshold in its labels, in the order of the answer.
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
+        """The tests that a stored answer lists, passed or failed, in the order of the answer.
 
-        `raw` is `Answer.raw`, and `labels` are those of the job by axis, with the threshold that was sent.
+        `raw` is `Answer.raw`, and `labels` are those of the job by axis, with the threshold that was sent, at
+        which `JudgedTest.failed` is judged. An answer that lists only its failed tests gives only these.
         Nothing is sent. What cannot be read is left out or None: an odd answer is no error. By default none,
         for kinds whose answers do not list tests.
         """

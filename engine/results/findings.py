@@ -5,12 +5,12 @@ from dataclasses import fields
 from typing import Any
 
 from engine.core.axes import Scalar
-from engine.core.findings import FailedTest, Finding
+from engine.core.findings import Finding, JudgedTest
 from engine.kinds import JobKind
 from engine.results.rows import cells_of, current_labels
 from engine.store import JobRow
 
-_FIELDS = tuple(field.name for field in fields(FailedTest))
+_FIELDS = tuple(field.name for field in fields(JudgedTest))
 
 
 async def findings(
@@ -34,14 +34,16 @@ async def findings(
         if kind.folded_field is None or job.threshold is None:
             if job.outdated and job.is_asked is not False:
                 continue
-            for test in kind.failed_tests(raw, labels):
-                yield _to_finding(test, run, job, labels, ())
+            for test in kind.tests(raw, labels):
+                if test.failed:
+                    yield _to_finding(test, run, job, labels, ())
             continue
         sent = {**labels, kind.folded_field: job.threshold}
         del labels[kind.folded_field]
         thresholds = tuple(_thresholds(job, past=past))
-        for test in kind.failed_tests(raw, sent):
-            if failed_at := _failed_thresholds(test, thresholds, job.threshold):
+        for test in kind.tests(raw, sent):
+            # What passed at the threshold that was sent passed at every lower one.
+            if test.failed and (failed_at := _failed_thresholds(test, thresholds, job.threshold)):
                 yield _to_finding(test, run, job, labels, failed_at)
 
 
@@ -53,7 +55,7 @@ def _thresholds(job: JobRow, *, past: bool) -> Iterator[float]:
 
 
 def _failed_thresholds(
-    test: FailedTest, thresholds: tuple[float, ...], sent: float
+    test: JudgedTest, thresholds: tuple[float, ...], sent: float
 ) -> tuple[float, ...]:
     if test.score is None:
         return (sent,) if sent in thresholds else ()
@@ -61,7 +63,7 @@ def _failed_thresholds(
 
 
 def _to_finding(
-    test: FailedTest,
+    test: JudgedTest,
     run: str,
     job: JobRow,
     labels: Mapping[str, Any],

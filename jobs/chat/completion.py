@@ -12,11 +12,11 @@ from engine.kinds import (
     CallLimit,
     CallSize,
     Fact,
-    FailedTest,
     IntegerAxis,
     Job,
     JobContext,
     JobKind,
+    JudgedTest,
     NumberAxis,
     PromptAxis,
     RecordAxis,
@@ -24,7 +24,7 @@ from engine.kinds import (
     TextAxis,
 )
 from jobs.chat.built_in import LocalModel
-from jobs.chat.completions import Completion, read_failed
+from jobs.chat.completions import Completion, read_test
 from jobs.chat.families import same_family_warning
 from jobs.chat.inputs import MESSAGES, TEXT, messages_of, read_input
 from jobs.chat.limits import tokens_of
@@ -243,8 +243,8 @@ class CompletionKind(JobKind):
             Fact(name="scorers", value=self.setup.scorers_fact, judging=True),
         )
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
-        return read_failed(raw)
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
+        return read_test(raw)
 
     async def run(self, job: Job, client: OpenChat, context: JobContext) -> Answer:
         parameters = job.parameters

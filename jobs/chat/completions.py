@@ -8,8 +8,8 @@ from typing import Any
 from engine.kinds import (
     VALUES_BYTES_MAX,
     Answer,
-    FailedTest,
     Job,
+    JudgedTest,
     Measurement,
     Message,
     Price,
@@ -110,20 +110,36 @@ def _fit(text: str, room: int) -> tuple[str, bool]:
     return text + _ELLIPSIS, True
 
 
-def read_failed(raw: bytes) -> Iterator[FailedTest]:
-    """The failed test of a stored answer, if its reply failed; what cannot be read is left out."""
+def read_test(raw: bytes) -> Iterator[JudgedTest]:
+    """The test of a stored answer, with what the scorers found as its `values`; none if no scorer decides.
+
+    What cannot be read is left out.
+    """
     try:
         document = json.loads(raw)
     except ValueError:
         return
-    if not isinstance(document, Mapping) or document.get("passed") is not False:
+    if not isinstance(document, Mapping):
         return
-    case, scores = document.get("input"), document.get("scores")
-    yield FailedTest(
+    case, scores, passed = (document.get(key) for key in ("input", "scores", "passed"))
+    if not isinstance(passed, bool):
+        return
+    evidence = scores if isinstance(scores, Mapping) else None
+    yield JudgedTest(
+        failed=not passed,
         case=case if isinstance(case, str) else None,
         messages=tuple(_said(document)),
-        evidence=scores if isinstance(scores, Mapping) else None,
+        evidence=evidence,
+        values=dict(_found(evidence or {})),
     )
+
+
+def _found(scores: Mapping[str, Any]) -> Iterator[tuple[str, bool | float]]:
+    """What each scorer found, a boolean or a number, by the scorer's column."""
+    for column, verdict in scores.items():
+        value = verdict.get("value") if isinstance(verdict, Mapping) else None
+        if isinstance(value, bool | int | float):
+            yield column, value
 
 
 def _said(document: Mapping[str, Any]) -> Iterator[Message]:

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from engine.kinds import (
     Answer,
-    FailedTest,
     GroupAxis,
     IntegerAxis,
     Job,
     JobContext,
     JobKind,
+    JudgedTest,
     Measurement,
     NumberAxis,
     Permanent,
@@ -24,7 +24,7 @@ from engine.kinds import (
     rule_broken,
 )
 from jobs.circuit_breaker_labs.client import Client
-from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
+from jobs.circuit_breaker_labs.judged_tests import read_tests
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.circuit_breaker_labs.schema import (
     FOLDS_CONVERSATIONS,
@@ -112,8 +112,8 @@ class _Evaluation(JobKind):
             measured = self._measure(reply, job.parameters)
         return Answer(raw=reply.body, measurement=measured)
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
-        return read_failed_tests(raw, labels["threshold"])
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
+        return read_tests(raw, labels["threshold"])
 
     @abstractmethod
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply: ...

@@ -2,7 +2,7 @@
 
 An answer's version shows in its fields: `failed_results` alone is 1.0.8; with an `evaluation_id` it is
 1.0.9 or 1.0.10; an `evaluation_id` without `failed_results` is 1.0.11. Only the fields that the numbers
-come from are read here (`failed_tests` reads the others), and as leniently as they can be without doubt:
+come from are read here (`judged_tests` reads the others), and as leniently as they can be without doubt:
 1.0 and "1" are counts, a score may be off by a rounding error, and null stands for what is not there. The
 answer's bytes are kept whole elsewhere.
 """

@@ -10,11 +10,11 @@ from engine.kinds import (
     TARGET,
     CallLimit,
     CallSize,
-    FailedTest,
     GroupAxis,
     Job,
     JobContext,
     JobKind,
+    JudgedTest,
     NumberAxis,
     PromptAxis,
     Sends,
@@ -28,7 +28,7 @@ from jobs.chat.model_caller import ATTACKER, JUDGE
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
-from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
+from jobs.circuit_breaker_labs.judged_tests import read_tests
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.seeds import Purpose, derive_seed
 from jobs.evaluator.settings import RubricJudgeSettings
@@ -141,8 +141,8 @@ class Evaluation(JobKind):
             count for role, count in self.question_counts(labels).items() if role not in limits
         )
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[FailedTest]:
-        return read_failed_tests(raw, labels["threshold"])
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
+        return read_tests(raw, labels["threshold"])
 
     @abstractmethod
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import FailedTest, Finding, Message, Registry, Run, Source, UsageError, open_engine
+from engine import Finding, JudgedTest, Message, Registry, Run, Source, UsageError, open_engine
 from engine.kinds import Answer, Job
 from engine.store.queries import answers as queries
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
@@ -21,10 +21,13 @@ HOSTILE = '\x1b]0;title\x07 \u202e<script>alert(1)</script>\r\n=cmd|" /C calc"!A
 class ListingKind(ScriptedKind):
     """Its answers are lists of scores with the texts of the replies."""
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[FailedTest]:
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
         for score, text in json.loads(raw):
-            if score < labels["threshold"]:
-                yield FailedTest(score=score, messages=(Message(role="assistant", content=text),))
+            yield JudgedTest(
+                failed=score < labels["threshold"],
+                score=score,
+                messages=(Message(role="assistant", content=text),),
+            )
 
 
 def listing(*replies: tuple[float, str]) -> Callable[[Job], Answer]:

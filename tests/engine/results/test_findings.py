@@ -9,13 +9,14 @@ import pytest
 
 from engine.core.axes import Scalar
 from engine.core.canonical import digest
-from engine.core.findings import FailedTest, Finding, Message
+from engine.core.findings import Finding, JudgedTest, Message
 from engine.results.findings import findings
 from engine.store import JobRow
 from engine.testing import ScriptedKind
 from tests.engine.results.test_rows import job
 
 READ: dict[str, Any] = {
+    "failed": True,
     "case": "case-1",
     "number": 4,
     "parent": 3,
@@ -29,14 +30,21 @@ READ: dict[str, Any] = {
 
 
 class ListingKind(ScriptedKind):
-    """Reads the scores that are the whole answer; keeps the labels with which it was called."""
+    """Reads the scores that are the whole answer; keeps the labels with which it was called.
+
+    A test without a score has failed.
+    """
 
     def __init__(self) -> None:
         self.labels: list[Mapping[str, Any]] = []
 
-    def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[FailedTest]:
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
         self.labels.append(labels)
-        return (FailedTest(number=n, score=score) for n, score in enumerate(json.loads(raw)))
+        threshold = labels.get("threshold", 0.5)
+        return (
+            JudgedTest(number=n, score=score, failed=score is None or score < threshold)
+            for n, score in enumerate(json.loads(raw))
+        )
 
 
 async def findings_of(
@@ -81,6 +89,19 @@ async def test_a_test_without_a_score_fails_at_the_threshold_that_was_sent_alone
     assert await thresholds_of(lower, raw=b"[null]") == []
 
 
+@pytest.mark.parametrize("threshold", [0.5, None])
+async def test_what_passed_is_no_finding(threshold: float | None) -> None:
+    class Kind(ListingKind):
+        def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
+            yield JudgedTest(failed=False)
+            yield JudgedTest(failed=True, number=2)
+            yield JudgedTest(failed=False, score=0.9)
+
+    found = await findings_of(job(threshold=threshold, cells=(0.5,)), kind=Kind())
+
+    assert [finding.number for finding in found] == [2]
+
+
 async def test_an_evaluation_without_thresholds_gives_findings_without_thresholds() -> None:
     labels = {"model": "a", "repeat": 1}
     one = job(labels=labels, threshold=None, cells=())
@@ -92,12 +113,12 @@ async def test_an_evaluation_without_thresholds_gives_findings_without_threshold
 
 async def test_a_finding_has_what_the_kind_read_and_says_where_it_is_from() -> None:
     class Kind(ListingKind):
-        def failed_tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[FailedTest]:
-            yield FailedTest(**READ)
+        def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
+            yield JudgedTest(**READ)
 
     [found] = await findings_of(job(id=7, cells=(0.5,)), kind=Kind())
 
-    assert set(READ) == {field.name for field in fields(FailedTest)}
+    assert set(READ) == {field.name for field in fields(JudgedTest)}
     assert found == Finding(
         run="night", job=7, labels={"model": "a", "repeat": 1}, thresholds=(0.5,), **READ
     )

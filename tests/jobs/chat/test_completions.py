@@ -197,6 +197,7 @@ async def test_a_failed_reply_is_a_finding_with_the_exchange_and_the_verdicts(
         ("assistant", "Kyoto"),
     ]
     assert finding.evidence == {"contains": {"value": False, "passed": False}}
+    assert finding.values == {"contains": False}
 
 
 async def test_a_long_reply_is_kept_whole_in_the_answer_and_cut_to_fit_its_column(

@@ -62,6 +62,7 @@ async def test_a_judge_gives_a_number_that_a_threshold_reads(tmp_path: Path) -> 
     assert finding.evidence is not None
     assert finding.evidence["strict"] == {"value": 3.0, "passed": False, "reason": "Nearly."}
     assert [finding.evidence[name]["passed"] for name in ("mild", "reported")] == [True, None]
+    assert finding.values == {"strict": 3.0, "mild": 3.0, "reported": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The failed tests of an answer, read from bytes that may hold anything."""
+"""The tests of an answer, read from bytes that may hold anything."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kinds import FailedTest, JobKind, Message
+from engine.kinds import JobKind, JudgedTest, Message
 from jobs.circuit_breaker_labs import CircuitBreakerLabs
-from jobs.circuit_breaker_labs.failed_tests import read_failed_tests
+from jobs.circuit_breaker_labs.judged_tests import read_tests
 from tests.contracts.answers import VERSIONS, evaluate
 
 THRESHOLD = 0.5
@@ -31,8 +31,12 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"total_passed": 1, "total_failed": 1, **fields}).encode()
 
 
-def failed_tests(raw: bytes) -> list[FailedTest]:
-    return list(read_failed_tests(raw, THRESHOLD))
+def judged_tests(raw: bytes) -> list[JudgedTest]:
+    return list(read_tests(raw, THRESHOLD))
+
+
+def failed_tests(raw: bytes) -> list[JudgedTest]:
+    return [test for test in judged_tests(raw) if test.failed]
 
 
 def kind_of(evaluation: str, target: str) -> JobKind:
@@ -48,8 +52,9 @@ def kind_of(evaluation: str, target: str) -> JobKind:
 @pytest.mark.parametrize("target", ["system_prompt", "openai_finetune"])
 def test_every_version_gives_the_failed_replies_of_all_layers(version: str, target: str) -> None:
     answer = evaluate("/singleturn", ASKED, version)
+    listed = kind_of("single_turn", target).tests(answer.body, ASKED)
 
-    failed = list(kind_of("single_turn", target).failed_tests(answer.body, ASKED))
+    failed = [test for test in listed if test.failed]
 
     numbers = [test.number or 0 for test in failed]
     assert len(failed) == json.loads(answer.body)["total_failed"]
@@ -70,8 +75,9 @@ def test_every_version_gives_the_failed_replies_of_all_layers(version: str, targ
 @pytest.mark.parametrize("target", ["system_prompt", "openai_finetune"])
 def test_every_version_gives_the_failed_conversations_whole(version: str, target: str) -> None:
     answer = evaluate("/multiturn", ASKED, version)
+    listed = kind_of("multi_turn", target).tests(answer.body, ASKED)
 
-    failed = list(kind_of("multi_turn", target).failed_tests(answer.body, ASKED))
+    failed = [test for test in listed if test.failed]
 
     assert len(failed) == json.loads(answer.body)["total_failed"] > 0
     for test in failed:
@@ -86,6 +92,24 @@ def test_all_versions_give_the_same_failed_tests() -> None:
     for path in ("/singleturn", "/multiturn"):
         first, *others = (failed_tests(evaluate(path, ASKED, version).body) for version in VERSIONS)
         assert all(one == first for one in others)
+
+
+@pytest.mark.parametrize("path", ["/singleturn", "/multiturn"])
+def test_a_version_that_lists_all_results_gives_those_that_passed_too(path: str) -> None:
+    for version in VERSIONS:
+        answer = evaluate(path, ASKED, version).body
+        counts = json.loads(answer)
+
+        tests = judged_tests(answer)
+
+        listed = counts["total_failed"]
+        if "results" in counts or "results_by_iteration" in counts:
+            listed += counts["total_passed"]
+        assert counts["total_passed"] > 0
+        assert len(tests) == listed
+        assert all(
+            test.score is not None and test.failed == (test.score < THRESHOLD) for test in tests
+        )
 
 
 def reply(**changes: Any) -> dict[str, Any]:
@@ -131,7 +155,8 @@ both = pytest.mark.parametrize("form", [SINGLE_TURN, MULTI_TURN], ids=["single",
 def test_1_0_8_names_no_case_and_none_is_guessed(form: Form) -> None:
     [failed] = failed_tests(body(**form.failed_results(form.result())))
 
-    assert failed == FailedTest(
+    assert failed == JudgedTest(
+        failed=True,
         case=None,
         number=3,
         layer=0 if form.has_layers else None,
@@ -160,23 +185,26 @@ def test_a_score_at_the_threshold_has_passed_whatever_else_the_answer_says(
 ) -> None:
     at, below = {form.score: 0.5}, {form.score: 0.49}
 
-    full = failed_tests(
+    full = judged_tests(
         body(
             evaluation_id=1,
             results=[form.result(**at, passed=False), form.result(**below, passed=True)],
         )
     )
-    failed_only = failed_tests(body(**form.failed_results(form.result(**at), form.result(**below))))
+    failed_only = judged_tests(body(**form.failed_results(form.result(**at), form.result(**below))))
 
-    assert [test.score for test in full] == [test.score for test in failed_only] == [0.49]
+    assert [(test.score, test.failed) for test in full] == [(0.5, False), (0.49, True)]
+    assert [(test.score, test.failed) for test in failed_only] == [(0.49, True)]
 
 
 @both
 @pytest.mark.parametrize("score", [None, "high", True, 1.5, -1, float("nan"), 10**400, [], {}])
-def test_a_test_without_a_score_has_failed_if_the_answer_says_so(form: Form, score: Any) -> None:
+def test_a_test_without_a_score_has_failed_or_passed_if_the_answer_says_so(
+    form: Form, score: Any
+) -> None:
     unknown = {form.score: score}
 
-    full = failed_tests(
+    full = judged_tests(
         body(
             evaluation_id=1,
             results=[
@@ -187,10 +215,13 @@ def test_a_test_without_a_score_has_failed_if_the_answer_says_so(form: Form, sco
             ],
         )
     )
-    failed_only = failed_tests(body(**form.failed_results(form.result(**unknown))))
+    failed_only = judged_tests(body(**form.failed_results(form.result(**unknown))))
 
-    assert [(test.number, test.score) for test in full] == [(1, None)]
-    assert [(test.number, test.score) for test in failed_only] == [(3, None)]
+    assert [(test.number, test.score, test.failed) for test in full] == [
+        (1, None, True),
+        (2, None, False),
+    ]
+    assert [(test.number, test.score, test.failed) for test in failed_only] == [(3, None, True)]
 
 
 @both
@@ -299,7 +330,9 @@ def test_what_is_of_another_type_is_none_or_left_out(form: Form) -> None:
 
     [test] = failed_tests(body(evaluation_id=1, results=[None, 7, "x", [], odd]))
 
-    assert test == FailedTest(score=0.2, messages=(Message(role="user", content="There?"),))
+    assert test == JudgedTest(
+        failed=True, score=0.2, messages=(Message(role="user", content="There?"),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,8 +352,8 @@ def test_what_is_of_another_type_is_none_or_left_out(form: Form) -> None:
     ],
     ids=lambda raw: raw[:20].decode(errors="replace"),
 )
-def test_what_is_no_answer_has_no_failed_tests(raw: bytes) -> None:
-    assert failed_tests(raw) == []
+def test_what_is_no_answer_has_no_tests(raw: bytes) -> None:
+    assert judged_tests(raw) == []
 
 
 NAMES = [
@@ -347,10 +380,10 @@ def listed_in(document: Any) -> Iterator[bytes]:
 @given(JSON)
 def test_whatever_json_comes_nothing_is_raised(document: Any) -> None:
     for raw in listed_in(document):
-        for test in failed_tests(raw):
-            assert test.score is None or 0 <= test.score < THRESHOLD
+        for test in judged_tests(raw):
+            assert test.score is None or test.failed == (0 <= test.score < THRESHOLD)
 
 
 @given(st.binary(max_size=60))
 def test_whatever_bytes_come_nothing_is_raised(raw: bytes) -> None:
-    assert failed_tests(raw) == []
+    assert judged_tests(raw) == []

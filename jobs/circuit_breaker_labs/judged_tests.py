@@ -1,4 +1,4 @@
-"""The failed tests of an answer, read from bytes that may hold anything.
+"""The tests of an answer, passed or failed, read from bytes that may hold anything.
 
 The lists of all results (from version 1.0.9 on) name the test case; those of failed results do not. A
 Nightsweep service, whose answers have the same shape, also says which message a variation was made from,
@@ -18,7 +18,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from engine.kinds import FailedTest, JobError, Message
+from engine.kinds import JobError, JudgedTest, Message
 from jobs.circuit_breaker_labs.schema import ANSWER, Count, Score
 from jobs.http import read_json
 
@@ -33,7 +33,7 @@ _VALUES = (
     "translated_back",
     "truncated",
 )
-"""The fields of a test that become `FailedTest.values`."""
+"""The fields of a test that become `JudgedTest.values`."""
 
 
 def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -79,9 +79,11 @@ class _Test(BaseModel):
     translated_back: _OrNone[str] = None
     truncated: _OrNone[StrictBool] = None
 
-    def has_failed(self, threshold: float) -> bool:
-        """Whether its score is below the threshold; without a score, whether the answer calls it failed."""
-        return self.passed is False if self.score is None else self.score < threshold
+    def has_failed(self, threshold: float) -> bool | None:
+        """Whether its score is below the threshold; without a score, what the answer calls it, None if nothing."""
+        if self.score is not None:
+            return self.score < threshold
+        return None if self.passed is None else not self.passed
 
     def messages(self) -> Iterator[Message]:
         if self.conversation is not None:
@@ -94,11 +96,12 @@ class _Test(BaseModel):
             yield Message(role="assistant", content=self.model_response)
 
 
-def read_failed_tests(body: bytes, threshold: float) -> Iterator[FailedTest]:
-    """The tests of an answer of any version with a score below the threshold, in the order of the answer.
+def read_tests(body: bytes, threshold: float) -> Iterator[JudgedTest]:
+    """The tests that an answer of any version lists, in its order; those with a score below the threshold failed.
 
-    A test whose score cannot be read has failed if the answer says so. What else cannot be read is left out
-    or None.
+    A test whose score cannot be read has failed or passed if the answer says so, and is left out otherwise. Of
+    an answer that lists only its failed tests, only those that fail at the threshold are yielded. What else
+    cannot be read is left out or None.
     """
     answer = _read(body)
     full = _find_list(answer, "results") or _find_list(answer, "results_by_iteration")
@@ -109,8 +112,9 @@ def read_failed_tests(body: bytes, threshold: float) -> Iterator[FailedTest]:
             continue
         if not full:
             test.passed = False
-        if test.has_failed(threshold):
-            yield _to_failed_test(test, layer)
+        failed = test.has_failed(threshold)
+        if failed or (full and failed is not None):
+            yield _to_judged_test(test, layer, failed=failed)
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -136,9 +140,10 @@ def _each_result(listed: list[Any]) -> Iterator[tuple[int | None, Any]]:
             yield None, one
 
 
-def _to_failed_test(test: _Test, layer: int | None) -> FailedTest:
+def _to_judged_test(test: _Test, layer: int | None, *, failed: bool) -> JudgedTest:
     values = {name: getattr(test, name) for name in _VALUES}
-    return FailedTest(
+    return JudgedTest(
+        failed=failed,
         case=test.test_case_id if test.case is None else test.case,
         number=test.conversation_id,
         parent=test.parent_conversation_id,
