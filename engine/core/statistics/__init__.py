@@ -1,0 +1,67 @@
+"""Statistics of samples: rates, differences, curves and means with their intervals.
+
+Each function states its formula, units and source; docs/explanation/statistics.md says when each is
+used and how often its interval covers. Nothing here draws random numbers.
+"""
+
+from engine.core.statistics.curves import any_failure_in_k, band_half_width
+from engine.core.statistics.means import MeanInterval, clustered_mean
+from engine.core.statistics.pairs import (
+    DifferenceInterval,
+    PairedComparison,
+    compare_pairs,
+    difference_of_intervals,
+    holm,
+    paired_difference,
+    unpaired_difference,
+)
+from engine.core.statistics.planning import (
+    VarianceComponents,
+    cases_needed,
+    detectable_difference,
+    difference_variance,
+    repeats_needed,
+    variance_components,
+)
+from engine.core.statistics.quantiles import Z_95, normal_quantile, t_quantile
+from engine.core.statistics.rates import (
+    Counts,
+    RateInterval,
+    clustered_rate,
+    failure_rate,
+    rate_bounds,
+    wilson,
+    wilson_of_rate,
+)
+from engine.core.statistics.sign_flips import sign_flip_p
+
+__all__ = [
+    "Z_95",
+    "Counts",
+    "DifferenceInterval",
+    "MeanInterval",
+    "PairedComparison",
+    "RateInterval",
+    "VarianceComponents",
+    "any_failure_in_k",
+    "band_half_width",
+    "cases_needed",
+    "clustered_mean",
+    "clustered_rate",
+    "compare_pairs",
+    "detectable_difference",
+    "difference_of_intervals",
+    "difference_variance",
+    "failure_rate",
+    "holm",
+    "normal_quantile",
+    "paired_difference",
+    "rate_bounds",
+    "repeats_needed",
+    "sign_flip_p",
+    "t_quantile",
+    "unpaired_difference",
+    "variance_components",
+    "wilson",
+    "wilson_of_rate",
+]

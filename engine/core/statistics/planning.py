@@ -1,0 +1,95 @@
+"""What a further run needs: the difference that cases can show, more cases, or more repeats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from engine.core.statistics.quantiles import Z_95, normal_quantile
+from engine.core.statistics.rates import Counts
+
+POWER = 0.8
+"""The usual chance of showing a difference that exists."""
+_Z_95_AND_POWER = Z_95 + normal_quantile(POWER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VarianceComponents:
+    """How much the failure probability differs between cases, and one answer from its case's probability.
+
+    Both are variances of a rate (in 0..1), so they are squares of shares.
+    """
+
+    between: float
+    within: float
+
+
+def detectable_difference(sd: float, cases: int) -> float | None:
+    """The smallest difference of two rates that `cases` show with a chance of 80 %; None without cases.
+
+    `sd` is the standard deviation of the differences by case; the test is two-sided at 5 %. It is (1.96 + 0.84)
+    · sd / sqrt(cases), and above 1 if no difference could be shown. Source: E. Miller, "Adding error
+    bars to evals", arXiv:2411.00640, 2024, section 5.
+    """
+    assert sd >= 0, f"the standard deviation {sd}"
+    return _Z_95_AND_POWER * sd / sqrt(cases) if cases else None
+
+
+def cases_needed(difference: float, variance: float) -> float | None:
+    """The cases that show a `difference` of two rates with a chance of 80 %; None if it is 0.
+
+    `variance` is that of the differences by case; `difference_variance` has it for other repeats.
+    The number is not rounded: take the next whole one. It is (1.96 + 0.84)² · variance / difference².
+    Source: Miller, 2024, section 5.
+    """
+    assert variance >= 0, f"the variance {variance}"
+    return _Z_95_AND_POWER**2 * variance / difference**2 if difference else None
+
+
+def difference_variance(
+    between: float, within: tuple[float, float], repeats: tuple[int, int]
+) -> float:
+    """The variance of the differences by case, if both sides are repeated that often.
+
+    `between` is the variance of the true differences between cases, `within` that of one answer of a
+    case, on either side: between + within / repeats + within / repeats. Source: Miller, 2024.
+    """
+    assert min(repeats) > 0, f"{repeats} repeats"
+    return between + sum(one / count for one, count in zip(within, repeats, strict=True))
+
+
+def variance_components(cases: Sequence[Counts]) -> VarianceComponents | None:
+    """The variance between the cases and within them, from (failed, total) of each case.
+
+    One-way analysis of variance: within is the mean square of answers around their case's rate,
+    between is (mean square of the cases - within) / answers a case, or 0 if that is negative. With
+    unequal numbers of answers n_i, "answers a case" is (n - sum(n_i²) / n) / (cases - 1).
+
+    None with fewer than two cases, or if no case has two answers: then the two cannot be told
+    apart. Source: S. R. Searle, G. Casella and C. E. McCulloch, "Variance Components", 1992,
+    section 3.6.
+    """
+    assert all(0 <= failed <= total for failed, total in cases), "more failed than were measured"
+    cases = [case for case in cases if case[1]]
+    failed, tests = sum(case[0] for case in cases), sum(case[1] for case in cases)
+    count = len(cases)
+    if count < 2 or tests == count:
+        return None
+    rate = failed / tests
+    inside = sum(fails * (total - fails) / total for fails, total in cases)
+    within = inside / (tests - count)
+    among = sum(total * (fails / total - rate) ** 2 for fails, total in cases) / (count - 1)
+    answers = (tests - sum(total * total for _, total in cases) / tests) / (count - 1)
+    return VarianceComponents(between=max(0.0, (among - within) / answers), within=within)
+
+
+def repeats_needed(components: VarianceComponents, cases: int, half_width: float) -> float | None:
+    """The repeats of each case after which the interval is at most rate ± `half_width` (in 0..1).
+
+    None if no number of repeats is enough, because already the cases differ too much: more cases are
+    needed. The number is not rounded: take the next whole one. The variance of the rate is (between
+    + within / repeats) / cases; solved for repeats: within / (cases · half_width² / 1.96² - between).
+    Source: Miller, 2024, section 3.
+    """
+    assert half_width > 0, f"the half width {half_width}"
+    left = cases * (half_width / Z_95) ** 2 - components.between
+    return components.within / left if left > 0 else None
