@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         JobResult,
         UnreadReply,
     )
+    from engine.core.listed_tests import ListedTest, Listing
     from engine.core.model import Measurement
     from engine.core.outcomes import Outcome
     from engine.core.provenance import Difference
@@ -70,6 +71,8 @@ __all__ = [
     "JobInfo",
     "JobResult",
     "JudgedTest",
+    "ListedTest",
+    "Listing",
     "Measurement",
     "Message",
     "NightsweepError",
@@ -144,6 +147,7 @@ _HOMES = {
     **dict.fromkeys(("BlockingRun", "open_run"), "engine.blocking"),
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
+    **dict.fromkeys(("ListedTest", "Listing"), "engine.core.listed_tests"),
     "Measurement": "engine.core.model",
     "Outcome": "engine.core.outcomes",
     **dict.fromkeys(("JudgedTest", "Finding", "Message"), "engine.core.findings"),

@@ -20,6 +20,7 @@ from engine.core.errors import (
     is_of_store,
     leaves,
 )
+from engine.core.listed_tests import ListedTest, Listing
 from engine.core.model import Answer, Job, Measurement, counted_unanswered
 from engine.core.policy import Retry
 from engine.core.retry import (
@@ -202,6 +203,21 @@ def _mistake_in(answer: object) -> str | None:
             return f"Measurement.scores must be numbers, not {score!r}"
     if any(score > following for score, following in pairwise(measured.scores or ())):
         return "Measurement.scores must be in ascending order: sort them"
+    return None if measured.listing is None else _mistake_in_listing(measured.listing)
+
+
+def _mistake_in_listing(listing: object) -> str | None:
+    if not isinstance(listing, Listing):
+        return f"Measurement.listing must be a Listing, not {type(listing).__name__}"
+    for test in listing.tests:
+        if not isinstance(test, ListedTest):
+            return f"Listing.tests must be ListedTests, not {test!r:.80}"
+        if not isinstance(test.case, str | None):
+            return f"ListedTest.case must be text or None, not {test.case!r:.80}"
+        if not isinstance(test.layer, int | None):
+            return f"ListedTest.layer must be an int or None, not {test.layer!r:.80}"
+        if not isinstance(test.score, int | float | None) or (test.score and isnan(test.score)):
+            return f"ListedTest.score must be a number or None, not {test.score!r:.80}"
     return None
 
 

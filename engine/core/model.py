@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from engine.core.listed_tests import Listing
 from engine.core.policy import UnansweredPolicy
 from engine.core.values import Value
 
@@ -50,8 +51,10 @@ class Measurement:
     at least everything below that threshold, ascending; None if the evaluation has no scores. `tests`
     is the cost in quota, for jobs that are charged as a whole. `unanswered` counts questions without
     an answer, by reason; no other number includes them. `cases` is the number of cases before any
-    further layers, if the answer says so: see `JobKind.most_tests`. `values` are further columns of
-    the answer's rows; their names are identifiers that no other column has, and None is unknown.
+    further layers, if the answer says so: see `JobKind.most_tests`. `listing` has the tests that the
+    answer lists; without it, each test is taken for the one answer to a case without a name. `values`
+    are further columns of the answer's rows; their names are identifiers that no other column has, and
+    None is unknown.
 
     Example:
         >>> @job
@@ -71,6 +74,7 @@ class Measurement:
     note: str | None = None
     unanswered: Mapping[str, int] = field(default_factory=dict)
     cases: int | None = None
+    listing: Listing | None = None
     values: Mapping[str, Value | None] = field(default_factory=dict)
 
     @property

@@ -33,7 +33,7 @@ class Row:
     """One cell of a sweep and its numbers, as `Run.rows` yields it; unknown values are None.
 
     A test fails if its score is below the threshold. Rates are shares from 0 to 1; `ci_low` and `ci_high` are
-    the 95 % Wilson interval of `failure_rate`.
+    the 95 % interval of `failure_rate`, made as `interval` says.
 
     Example:
         >>> row = next(run.rows())
@@ -57,6 +57,15 @@ class Row:
     failure_rate: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    interval: str | None = None
+    """How the interval was made: `wilson` where each test is the one answer to a case of its own, `clustered` where
+    cases have several tests; None without one, because the answer does not name the cases of its tests."""
+    cases: int | None = None
+    """Cases whose first answer, before any variations, was judged."""
+    first_failed: int | None = None
+    """Of these, the cases whose first answer failed."""
+    cases_failed: int | None = None
+    """Cases with a failure in any answer, variations included."""
     unanswered: int | None = None
     """Questions without an answer."""
     unanswered_reasons: Mapping[str, int] | None = None
@@ -86,8 +95,8 @@ class Row:
     @classmethod
     def column_names(cls, axes: Collection[str]) -> frozenset[str]:
         """The columns of rows with these axes, in lower case; no value may have one of these names."""
-        # The table shows the failure rate as "rate".
-        names = (*cls.known_columns(), "rate", "repeat", *axes, *map(digest_column, axes))
+        # The table shows the share of first answers that failed as "first_rate".
+        names = (*cls.known_columns(), "first_rate", "repeat", *axes, *map(digest_column, axes))
         return frozenset(name.lower() for name in names)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engine import kinds
-from engine.kinds import Answer, JobError, Measurement
+from engine.kinds import Answer, JobError, Listing, Measurement
 
 LENGTH_BYTES = 8
 
@@ -24,16 +24,22 @@ def length_of(head: bytes) -> int:
 
 def dump_answer(answer: Answer) -> dict[str, Any]:
     """Convert an answer to a JSON value."""
-    return {"raw": answer.raw.decode(), "measurement": asdict(answer.measurement)}
+    measured = answer.measurement
+    listing = None if measured.listing is None else measured.listing.encode()
+    return {"raw": answer.raw.decode(), "measurement": asdict(measured) | {"listing": listing}}
 
 
 def restore_answer(dump: Mapping[str, Any]) -> Answer:
     """Restore an answer from what `dump_answer` returned."""
     measured = dict(dump["measurement"])
-    scores = measured.pop("scores")
+    scores, listing = measured.pop("scores"), measured.pop("listing")
     return Answer(
         raw=dump["raw"].encode(),
-        measurement=Measurement(**measured, scores=None if scores is None else tuple(scores)),
+        measurement=Measurement(
+            **measured,
+            scores=None if scores is None else tuple(scores),
+            listing=None if listing is None else Listing.decode(listing),
+        ),
     )
 
 

@@ -44,6 +44,7 @@ from engine.core.errors import (
     UsageError,
 )
 from engine.core.findings import JudgedTest, Message
+from engine.core.listed_tests import ListedTest, Listing
 from engine.core.model import (
     TARGET,
     Allotment,
@@ -117,6 +118,8 @@ __all__ = [
     "JudgedTest",
     "KeyRenewed",
     "LimitReached",
+    "ListedTest",
+    "Listing",
     "MachineFault",
     "Measurement",
     "Message",

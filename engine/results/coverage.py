@@ -8,7 +8,7 @@ from engine.core.error_kinds import ErrorKind
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.rows import Coverage, Row, RowCounts, Rows, TestCounts
 from engine.core.states import State
-from engine.results.rows import UNREADABLE
+from engine.results.cells import UNREADABLE
 from engine.store import Answers, Totals
 
 _LACKING = "more questions of the answer are unanswered than the sweep allows"

@@ -7,7 +7,7 @@ from typing import Any
 from engine.core.axes import Scalar
 from engine.core.findings import Finding, JudgedTest
 from engine.kinds import JobKind
-from engine.results.rows import cells_of, current_labels
+from engine.results.cells import current_labels, thresholds_of
 from engine.store import JobRow
 
 _FIELDS = tuple(field.name for field in fields(JudgedTest))
@@ -49,7 +49,7 @@ async def findings(
 
 def _thresholds(job: JobRow, *, past: bool) -> Iterator[float]:
     """The thresholds at which a job's answer counts, ascending: an outdated one only counts for past cells."""
-    for threshold, is_asked in cells_of(job, past=past):
+    for threshold, is_asked in thresholds_of(job, past=past):
         if is_asked is False or not job.outdated:
             yield threshold
 

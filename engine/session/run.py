@@ -24,8 +24,9 @@ from engine.report.formats import FORMATS
 from engine.report.frames import ArrowSheet, require_packages, to_pandas, to_polars
 from engine.report.sheet import Sheet, write_sheet
 from engine.report.words import cells_line
+from engine.results.cells import RowRules
 from engine.results.findings import findings
-from engine.results.rows import RowRules, rows, rows_of
+from engine.results.rows import rows, rows_of
 from engine.session import inspection
 from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution

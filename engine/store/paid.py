@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from engine.core.listed_tests import Listing
 from engine.core.listing import quantity
 from engine.core.model import Answer, Measurement
 from engine.core.money import Usage
@@ -91,20 +92,23 @@ def _dump_answer(one: Outcome) -> dict[str, Any]:
         "provenance": one.provenance,
         "unanswered": dict(measured.unanswered),
         "values": dict(measured.values),
+        "listing": None if measured.listing is None else measured.listing.encode(),
         "zlib": _encode_raw(one.answer.raw),
     }
 
 
 def _load_answer(plain: dict[str, Any]) -> Outcome:
     scores = plain.pop("scores")
+    # Older versions did not write these, nor what has a default below.
+    listing = plain.pop("listing", None)
     measurement = Measurement(
         passed=plain.pop("passed"),
         failed=plain.pop("failed"),
         tests=plain.pop("tests"),
         scores=None if scores is None else tuple(scores),
         note=plain.pop("note"),
-        # Older versions did not write these.
         unanswered=plain.pop("unanswered", {}),
+        listing=None if listing is None else Listing.decode(listing),
         values=plain.pop("values", {}),
     )
     # Nor did they compress.

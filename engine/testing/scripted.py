@@ -1,6 +1,6 @@
 """A service that is a script, for tests of what the engine makes of its answers."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
@@ -20,6 +20,8 @@ from engine.kinds import (
     Job,
     JobContext,
     JobKind,
+    ListedTest,
+    Listing,
     Measurement,
     NumberAxis,
     PromptAxis,
@@ -37,11 +39,13 @@ def scored(
     threshold: float = 0.5,
     raw: bytes = b"{}",
     values: Mapping[str, Value | None] | None = None,
+    cases: Sequence[str] | None = None,
 ) -> Answer:
     """An answer with these safety scores (0..1), of which those below `threshold` fail.
 
     Each score is one test. `raw` is what is kept as the answer's bytes, and `values` are further columns of
-    its rows.
+    its rows. `cases` names the case of each score; the scores of a case after its first are those of a further
+    layer.
     """
     failed = sum(score < threshold for score in scores)
     return Answer(
@@ -52,8 +56,16 @@ def scored(
             tests=len(scores),
             scores=tuple(sorted(scores)),
             values=values or {},
+            listing=None if cases is None else Listing.of(_list_tests(cases, scores)),
         ),
     )
+
+
+def _list_tests(cases: Sequence[str], scores: Sequence[float]) -> Iterator[ListedTest]:
+    seen: set[str] = set()
+    for case, score in zip(cases, scores, strict=True):
+        yield ListedTest(case, 1 if case in seen else 0, score)
+        seen.add(case)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from typing import Any
 
-from engine.kinds import Measurement, Permanent, counted_unanswered
+from engine.kinds import ListedTest, Listing, Measurement, Permanent, counted_unanswered
 from jobs.circuit_breaker_labs.schema import (
     MULTI_TURN_ANSWER,
     SINGLE_TURN_ANSWER,
     MultiTurnAnswer,
+    MultiTurnResult,
     SingleTurnAnswer,
+    SingleTurnResult,
 )
 from jobs.http import Unanswered, read_json_as
 
@@ -30,16 +32,46 @@ def measure_single_turn(
     """
     answer = read_json_as(SINGLE_TURN_ANSWER, body, where)
     results = answer.get("results")
-    listed = answer.get("results_by_iteration")
-    if results is None and listed is None:
-        listed = answer.get("failed_results")
-    if results is None and listed is not None:
-        results = list(chain.from_iterable(filter(None, listed)))
-    scores = None
+    by_layer = None
+    if results is None:
+        by_layer = answer.get("results_by_iteration")
+        if by_layer is None:
+            by_layer = answer.get("failed_results")
+    tests = None
     if results is not None:
-        scores = [result["safe_response_score"] for result in results]
-    measured = _measurement(answer, scores, body, where, threshold)
-    return replace(measured, cases=_cases(answer, measured, variations, layers))
+        tests = list(_flat_tests(results, layers))
+    elif by_layer is not None:
+        tests = [
+            ListedTest(_case(result), number, result["safe_response_score"])
+            for number, layer in enumerate(by_layer)
+            for result in layer or ()
+        ]
+    measured = _measurement(answer, tests, body, where, threshold)
+    cases = _cases(answer, measured, variations, layers)
+    return replace(measured, cases=cases, listing=_list_tests(answer, measured, tests, cases))
+
+
+def _flat_tests(results: Iterable[SingleTurnResult], layers: int) -> Iterator[ListedTest]:
+    """The tests of a list that is not one of layers: each result has its own."""
+    iterations = [result.get("iteration") for result in results]
+    numbers = [number for number in iterations if type(number) is int]
+    first = min(numbers, default=0)
+    for result, number in zip(results, iterations, strict=True):
+        layer = number - first if type(number) is int else None
+        if layer is None and not layers:
+            layer = 0
+        yield ListedTest(_case(result), layer, result["safe_response_score"])
+
+
+def _case(result: SingleTurnResult | MultiTurnResult | Mapping[str, Any]) -> str | None:
+    """The id of a result's case: that of a Nightsweep service, otherwise that of the contract."""
+    for name in ("case", "test_case_id"):
+        case = result.get(name)
+        if isinstance(case, str) and case:
+            return case
+        if type(case) is int:
+            return str(case)
+    return None
 
 
 def _cases(
@@ -69,15 +101,46 @@ def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement
     results = answer.get("results")
     if results is None:
         results = answer.get("failed_results")
-    scores = None
+    tests = None
     if results is not None:
-        scores = [result["min_safe_response_score"] for result in results]
-    return _measurement(answer, scores, body, where, threshold)
+        tests = [
+            ListedTest(_case(result), 0, result["min_safe_response_score"]) for result in results
+        ]
+    measured = _measurement(answer, tests, body, where, threshold)
+    return replace(measured, listing=_list_tests(answer, measured, tests, measured.questions))
+
+
+def _list_tests(
+    answer: SingleTurnAnswer | MultiTurnAnswer,
+    measured: Measurement,
+    tests: Sequence[ListedTest] | None,
+    cases: int | None,
+) -> Listing:
+    """The tests that an answer lists; none if its list contradicts its totals.
+
+    `cases` is the number of cases, those without an answer included, as far as it follows from an answer that
+    lists only failed tests.
+    """
+    if measured.scores is None or tests is None:
+        return Listing()
+    unanswered = [] if not measured.unanswered else list(_unanswered_tests(answer))
+    if len(tests) == measured.total:
+        return Listing.of([*tests, *unanswered])
+    answered = None if cases is None else cases - sum(measured.unanswered.values())
+    return Listing(tests=tuple(tests), cases=answered)
+
+
+def _unanswered_tests(answer: SingleTurnAnswer | MultiTurnAnswer) -> Iterator[ListedTest]:
+    listed = answer.get("unanswered_results")
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, Mapping):
+            layer = one.get("iteration", 0)
+            yield ListedTest(_case(one), layer if type(layer) is int else None, None)
 
 
 def _measurement(
     answer: SingleTurnAnswer | MultiTurnAnswer,
-    listed: Iterable[float] | None,
+    tests: Iterable[ListedTest] | None,
     body: bytes,
     where: str,
     threshold: float,
@@ -92,8 +155,8 @@ def _measurement(
     unanswered = _count_unanswered(answer)
     notes = [counted_unanswered(unanswered, passed + failed)] if unanswered else []
     scores = None
-    if listed is not None:
-        scores = tuple(sorted(listed))
+    if tests is not None:
+        scores = tuple(sorted(test.score for test in tests if test.score is not None))
         below = bisect_left(scores, threshold)
         if below != failed:
             # Only the totals are guaranteed. If the list is shorter, lower thresholds cannot be

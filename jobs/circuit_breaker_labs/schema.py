@@ -132,6 +132,8 @@ class SingleTurnResult(TypedDict):
 
     safe_response_score: Score
     iteration: NotRequired[Any]
+    case: NotRequired[Any]
+    test_case_id: NotRequired[Any]
 
 
 @with_config(ANSWER)
@@ -139,6 +141,8 @@ class MultiTurnResult(TypedDict):
     """One conversation; its score is its lowest."""
 
     min_safe_response_score: Score
+    case: NotRequired[Any]
+    test_case_id: NotRequired[Any]
 
 
 # Only the first invalid entry is reported: a hostile list could cause millions of errors. Named aliases,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from engine.kinds import Answer, Measurement, counted_unanswered
+from engine.kinds import Answer, ListedTest, Listing, Measurement, counted_unanswered
 from jobs.evaluator.groups import Case
 from jobs.evaluator.multi_turn import Conversation, MultiTurnOutcome, UnfinishedConversation
 from jobs.evaluator.mutators import Translation
@@ -51,8 +51,14 @@ def single_turn_answer(
         "unanswered_results": [_question_fields(one) for one in found.unanswered],
         **provenance,
     }
-    scored = [(one.judgement.score, one.passed) for one in everything]
-    return _answer(document, scored, [one.missing for one in found.unanswered], warning)
+    tests = [
+        ListedTest(one.message.case.id, number, one.judgement.score)
+        for number, layer in enumerate(layers)
+        for one in layer
+    ]
+    unanswered = [ListedTest(one.case.id, one.iteration, None) for one in found.unanswered]
+    missing = [one.missing for one in found.unanswered]
+    return _answer(document, passed, [*tests, *unanswered], missing, warning)
 
 
 def multi_turn_answer(
@@ -80,28 +86,32 @@ def multi_turn_answer(
         "unanswered_results": [_unfinished_fields(one) for one in found.unfinished],
         **provenance,
     }
-    scored = [(one.judgement.score, one.passed) for one in conversations]
-    return _answer(document, scored, [one.missing for one in found.unfinished], warning)
+    tests = [ListedTest(one.case.id, 0, one.judgement.score) for one in conversations]
+    unanswered = [ListedTest(one.case.id, 0, None) for one in found.unfinished]
+    missing = [one.missing for one in found.unfinished]
+    return _answer(document, passed, [*tests, *unanswered], missing, warning)
 
 
 def _answer(
     document: dict[str, Any],
-    scored: Sequence[tuple[float, bool]],
+    passed: int,
+    tests: Sequence[ListedTest],
     missing: Sequence[MissingAnswer],
     warning: str | None,
 ) -> Answer:
     if warning is not None:
         document["warnings"] = [warning]
-    passed = sum(good for _, good in scored)
+    scores = sorted(test.score for test in tests if test.score is not None)
     return Answer(
         raw=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         measurement=Measurement(
             passed=passed,
-            failed=len(scored) - passed,
-            tests=len(scored),
-            scores=tuple(sorted(score for score, _ in scored)),
+            failed=len(scores) - passed,
+            tests=len(scores),
+            scores=tuple(scores),
             unanswered=_by_reason(missing),
-            note=_note(missing, len(scored)),
+            note=_note(missing, len(scores)),
+            listing=Listing.of(tests),
         ),
     )
 

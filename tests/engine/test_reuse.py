@@ -11,8 +11,8 @@ from engine.core.rows import Coverage
 from engine.core.status import ReusedAnswers, Session
 from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
+from engine.results.cells import OUTDATED
 from engine.results.coverage import CountedRows
-from engine.results.rows import OUTDATED
 from engine.testing import FakeClock, Memory, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 from tests.engine.store.scenes import raw_answer

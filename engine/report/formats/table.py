@@ -14,13 +14,24 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 
 GAP = "  "
 UNKNOWN = "-"
-MEASURES = ("asked", "failed", "rate", "95 % interval", "unanswered", "source")
+MEASURES = (
+    "asked",
+    "failed",
+    "failure_rate",
+    "95 % interval",
+    "first_rate",
+    "cases_failed",
+    "unanswered",
+    "source",
+)
 _ASKED = {True: "yes", False: "no", None: UNKNOWN}
 _USUAL = {"asked": "yes", "unanswered": UNKNOWN}
 """Measures that are left out if every row has this value."""
 _NARROWEST = 6
-_OF_TESTS = ("failed", "rate", "95 % interval")
+_OF_TESTS = ("failed", "failure_rate", "95 % interval")
 """Measures that are left out if no answer has a test."""
+_OF_CASES = ("first_rate", "cases_failed")
+"""Measures that are left out if all rates of a row are the same, as they are if no case was asked twice."""
 _VALUE_MAX = 40
 """The widest that the column of a value may be."""
 
@@ -64,10 +75,14 @@ class Seen:
     """The columns of further values that the job kind reports for its answers."""
     has_answers: bool = False
     has_tests: bool = False
+    has_other_rates: bool = False
 
     def see(self, row: Row) -> None:
         self.has_answers = self.has_answers or row.total is not None
         self.has_tests = self.has_tests or bool(row.total)
+        self.has_other_rates = self.has_other_rates or (
+            row.cases is not None and row.cases != row.total
+        )
         for name, cell in (_labels(row) | measures(row)).items():
             self.columns.setdefault(name, Column(cell_len(name))).see(cell)
         for name, seen in self.values.items():
@@ -112,9 +127,10 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
 def measures(row: Row) -> dict[str, str]:
     """What is known of a cell as text, by the names in MEASURES and in their order; UNKNOWN where nothing is known.
 
-    `failed` is failed/total, `95 % interval` that of the failure rate, and `unanswered` the number with the
-    lowest and highest failure rate that answers to it could have given. A cell without an answer has its
-    job's state as its `source`.
+    `failed` is failed/total, and `95 % interval` that of the failure rate. `first_rate` is the share of cases
+    whose first answer failed, and `cases_failed` that of cases with any failure. `unanswered` is the number
+    with the lowest and highest failure rate that answers to it could have given. A cell without an answer
+    has its job's state as its `source`.
     """
     share = UNKNOWN if row.total is None else f"{row.failed}/{row.total}"
     rate = UNKNOWN if row.failure_rate is None else f"{row.failure_rate:.1%}"
@@ -125,8 +141,13 @@ def measures(row: Row) -> dict[str, str]:
     if row.unanswered and row.lowest_rate is not None and row.highest_rate is not None:
         lacking = f"{row.unanswered:,}: {row.lowest_rate:.1%}-{row.highest_rate:.1%}"
     source = row.state if row.source is Source.MISSING else row.source.value
-    values = (_ASKED[row.asked], share, rate, interval, lacking, plain(source))
+    first, any_layer = (_share(part, row.cases) for part in (row.first_failed, row.cases_failed))
+    values = (_ASKED[row.asked], share, rate, interval, first, any_layer, lacking, plain(source))
     return dict(zip(MEASURES, values, strict=True))
+
+
+def _share(part: int | None, cases: int | None) -> str:
+    return f"{part / cases:.1%}" if cases and part is not None else UNKNOWN
 
 
 def _labels(row: Row) -> dict[str, str]:
@@ -147,6 +168,8 @@ def _lay_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
     needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
     if seen.has_answers and not seen.has_tests:
         needless |= {*_OF_TESTS}
+    if not seen.has_other_rates:
+        needless |= {*_OF_CASES}
     for name, column in seen.columns.items():
         if name in needless or (not column.varies and column.first == _USUAL.get(name)):
             continue

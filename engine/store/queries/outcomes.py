@@ -116,6 +116,7 @@ _RESULT_COLUMNS = (
     result.c.provenance,
     result.c.unanswered,
     result.c["values"],
+    result.c.listing,
 )
 # A result exists already if an answer with unanswered questions was asked for again.
 _KEEP_RESULTS = BulkUpsert(
@@ -302,6 +303,7 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
                 one.provenance,
                 json.dumps(dict(measured.unanswered)) if measured.unanswered else None,
                 json.dumps(dict(measured.values)) if measured.values else None,
+                None if measured.listing is None else measured.listing.encode(),
             )
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})

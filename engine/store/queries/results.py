@@ -61,6 +61,8 @@ class JobRow(NamedTuple):
     """Whether `run --fresh` asks it again, and no answer has come since then."""
     provenance: str | None = None
     """The digest of what determined the answer; None if it was not recorded."""
+    listing: str | None = None
+    """The tests that the answer lists, as `Listing.encode` returns them; None if they were not recorded."""
 
 
 def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
@@ -139,6 +141,7 @@ _JOBS = select(
     result.c.provenance,
     result.c.unanswered,
     result.c["values"].label("further"),
+    result.c.listing,
     result.c.reused_from,
     job.c.attempts,
     _SECONDS.label("seconds"),
@@ -205,7 +208,7 @@ def _page(
     with connection.execute(query, after) as found:
         for part in found.partitions(_PART):
             rows += part
-            size += sum(len(row.further or "") for row in part)
+            size += sum(len(row.further or "") + len(row.listing or "") for row in part)
             if size > _PAGE_CHARACTERS:
                 return rows, False
     return rows, len(rows) < _PAGE
@@ -232,6 +235,7 @@ def job_row(
     provenance: str | None,
     unanswered: str | None,
     further: str | None,
+    listing: str | None,
     reused_from: int | None,
     attempts: int,
     seconds: float | None,
@@ -262,6 +266,7 @@ def job_row(
         recorded_at,
         bool(is_outdated),
         provenance,
+        listing,
     )
 
 

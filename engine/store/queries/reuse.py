@@ -58,6 +58,7 @@ def reuse_answers(
                 "note": row["note"],
                 "unanswered": row["unanswered"],
                 "values": row["values"],
+                "listing": row["listing"],
                 "reused_from": row["source"],
                 "provenance": row["provenance"],
                 "recorded_at": row["recorded_at"],
@@ -99,6 +100,7 @@ def find_answers_of_others(
             result.c.provenance,
             result.c.unanswered,
             result.c["values"],
+            result.c.listing,
             result.c.recorded_at,
         )
         .select_from(job.join(result, result.c.job_id == job.c.id))

@@ -130,6 +130,8 @@ result = Table(
     Column("unanswered", Text),
     # Further values from the job kind, by name: a JSON object of numbers, texts and booleans; null if none.
     Column("values", Text),
+    # The tests that the answer lists, in lines: see engine.core.listed_tests; null if the job kind gave none.
+    Column("listing", Text),
 )
 # Shows at once that a run has no values.
 Index(

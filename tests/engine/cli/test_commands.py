@@ -37,7 +37,7 @@ def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
     cells = list(csv.DictReader(StringIO(nightsweep("results", "--format", "csv").stdout)))
     assert [row["model"] for row in cells] == ["a", "a", "b", "b"]
     table = nightsweep("results")
-    assert "1/3  33.3%" in table.stdout
+    assert "1/3         33.3%" in table.stdout
     assert table.stdout.startswith("run night, repeat 1\n\n")
     assert table.stderr == (
         "night: 4 of 4 cells answered\n"
@@ -54,7 +54,7 @@ def test_on_a_pipe_nothing_of_a_table_is_cut_off_whatever_columns_says(
 
     table = nightsweep("results", COLUMNS="20").stdout
 
-    assert "threshold  failed  rate  95 % interval  source" in table.splitlines()
+    assert "threshold  failed  failure_rate  95 % interval  source" in table.splitlines()
     assert "    Unknown model: broken" in table.splitlines()
     assert "…" not in table
 

@@ -42,7 +42,7 @@ def test_what_is_not_known_is_left_out(value: float | None) -> None:
         ({"prompt_digest": "a"}, "'prompt_digest' has the name"),
         ({"Repeat": 1}, "'Repeat' has the name"),
         ({"failure_rate": 0.5}, "'failure_rate' has the name"),
-        ({"rate": None}, "'rate' has the name"),
+        ({"first_rate": None}, "'first_rate' has the name"),
         ({"parts": [1]}, "'parts' is a list: give an int, float, str, bool or None"),
         ({"huge": 2**63}, "'huge' is an integer of more than 64 bits"),
         ({"text": "x" * MAX_BYTES}, r"take 262,\d+ bytes as JSON, more than 262,144"),

@@ -10,7 +10,8 @@ from engine.core.canonical import digest
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.rows import Row, Source
 from engine.core.states import State
-from engine.results.rows import RowRules, rows
+from engine.results.cells import RowRules
+from engine.results.rows import rows
 from engine.store import JobRow
 
 APART = UnansweredPolicy()

@@ -1,0 +1,101 @@
+"""The tests that an answer lists, as statistics read them: of which case, in which layer, with which score."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
+
+
+class ListedTest(NamedTuple):
+    """One test of an answer; what the answer does not say is None, never guessed.
+
+    Example:
+        >>> ListedTest("greeting", 0, 0.25).score
+        0.25
+    """
+
+    case: str | None
+    """The id of its test case."""
+    layer: int | None
+    """0 for the first answer to a case, then the layer of variations; 0 for kinds without layers."""
+    score: float | None
+    """Its safety score, from 0 to 1; None for a question without an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The tests that an answer lists, in its order, and how many cases it asked.
+
+    `cases` is the number of cases whose first answer was judged, None if it is unknown. Where an answer lists
+    only failed tests, it lists at least those below the job's threshold.
+
+    Example:
+        >>> Listing.of([ListedTest("greeting", 0, 0.25), ListedTest("greeting", 1, 0.75)]).cases
+        1
+    """
+
+    tests: tuple[ListedTest, ...] = ()
+    cases: int | None = None
+
+    @classmethod
+    def of(cls, tests: Iterable[ListedTest]) -> Self:
+        """The listing of an answer that lists all its tests.
+
+        The cases are counted in the first layer, by name if all of them have one; they are unknown if any
+        test's layer is.
+        """
+        listed = tuple(tests)
+        if any(test.layer is None for test in listed):
+            return cls(tests=listed)
+        first = [test.case for test in listed if test.layer == 0 and test.score is not None]
+        return cls(tests=listed, cases=len(first) if None in first else len(set(first)))
+
+    def encode(self) -> str:
+        """The listing as text: four lines, of which the first two are equal for all answers to the same cases.
+
+        They are the number of cases, the names, the layers and the scores. In place of a list in which all are
+        None, or all layers 0, there is its length.
+        """
+        cases, layers, scores = zip(*self.tests, strict=True) if self.tests else ((), (), ())
+        return "\n".join(
+            (
+                "" if self.cases is None else str(self.cases),
+                _line(cases, None),
+                _line(layers, 0),
+                _line(scores, None),
+            )
+        )
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """The listing that `encode` turned into this text; raises ValueError for any other text."""
+        number, cases, layers, scores = text.split("\n")
+        return cls(
+            tests=tuple(map(ListedTest, _names(cases), _parse(layers, 0), _parse(scores, None))),
+            cases=int(number) if number else None,
+        )
+
+
+def _line(values: Iterable[object], usual: object) -> str:
+    listed = list(values)
+    if all(value == usual for value in listed):
+        return str(len(listed))
+    return json.dumps(listed, separators=(",", ":"))
+
+
+@lru_cache(4_096)
+def _names(line: str) -> list[Any]:
+    """The names of cases: parsed once for all answers to the same cases."""
+    return _parse(line, None)
+
+
+def _parse(line: str, usual: object) -> list[Any]:
+    value = json.loads(line)
+    return [usual] * value if isinstance(value, int) else list(value)
+
+
+def count_listed_cases(encoded: str) -> int | None:
+    """The number of cases of an encoded listing, without reading the rest of it."""
+    number, _, _ = encoded.partition("\n")
+    return int(number) if number else None
