@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
+from statistics import fmean
 
 from engine.core.statistics.quantiles import Z_95, t_quantile
 from engine.core.statistics.rates import Counts, wilson
@@ -28,10 +29,13 @@ class DifferenceInterval:
 class PairedComparison:
     """Two sides that answered the same cases: their difference, and the p of its being chance.
 
-    `p` is two-sided and not corrected for other comparisons; `holm` does that.
+    The rates are the means over the cases, in 0..1. `p` is two-sided and not corrected for other
+    comparisons; `holm` does that.
     """
 
     cases: int
+    rate_a: float
+    rate_b: float
     interval: DifferenceInterval
     p: float
 
@@ -42,18 +46,26 @@ def compare_pairs(
     """Compare two sides by the (failed, total) that each has of the same cases; None without cases.
 
     The difference is the mean over the cases of the first side's rate minus the second's: each case
-    counts the same. Cases that a side has no test of are ignored. `repeats` is how often each case
+    counts the same, also where failing cases have more tests than others. Cases that a side has no
+    test of are ignored. `repeats` is how often each case
     was asked, by default the fewest tests that a side has of a case.
     """
     assert all(0 <= f <= n for pair in pairs for f, n in pair), "more failed than were measured"
     pairs = [(a, b) for a, b in pairs if a[1] and b[1]]
     if not pairs:
         return None
-    differences = [Fraction(*a) - Fraction(*b) for a, b in pairs]
+    rates = [(Fraction(*a), Fraction(*b)) for a, b in pairs]
+    differences = [a - b for a, b in rates]
     fewest = min(total for pair in pairs for _, total in pair)
     interval = paired_difference([float(one) for one in differences], repeats or fewest)
     assert interval is not None
-    return PairedComparison(cases=len(pairs), interval=interval, p=sign_flip_p(differences))
+    return PairedComparison(
+        cases=len(pairs),
+        rate_a=fmean(float(a) for a, _ in rates),
+        rate_b=fmean(float(b) for _, b in rates),
+        interval=interval,
+        p=sign_flip_p(differences),
+    )
 
 
 def paired_difference(differences: Sequence[float], repeats: int) -> DifferenceInterval | None:

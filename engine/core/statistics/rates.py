@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from enum import StrEnum
+from math import exp, log, sqrt
 from typing import TypeAlias
 
 from engine.core.statistics.quantiles import Z_95, t_quantile
@@ -14,6 +15,15 @@ MIN_CASES = 5
 """Cases with a failure, and cases with a pass, needed before the spread between cases is used."""
 
 
+class Method(StrEnum):
+    """How an interval was made."""
+
+    WILSON = "Wilson"
+    CLUSTERED = "clustered"
+    LAYERED = "layered"
+    ONE_REPEAT = "one repeat"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateInterval:
     """A failure rate with its 95 % interval, all in 0..1.
@@ -23,6 +33,7 @@ class RateInterval:
     much as these.
     """
 
+    method: Method
     rate: float
     low: float
     high: float
@@ -80,43 +91,129 @@ def wilson_of_rate(rate: float, size: float, quantile: float = Z_95) -> tuple[fl
     return low, high
 
 
+def rate_interval(cases: Sequence[Counts], *, layered: bool = False) -> RateInterval | None:
+    """The failure rate of tests of named cases, with the interval that fits how they were asked.
+
+    Each element is (failed, total) of one case. `layered` says that a test that fails leads to
+    further tests of its case, so that the rate is that of `layered_rate`. Otherwise the interval is
+    Wilson's if each case was asked once, and that of `clustered_rate` if not. None where the
+    function that fits has none.
+    """
+    if layered:
+        return layered_rate(cases)
+    failed, total = _sums(cases)
+    if any(count > 1 for _, count in cases):
+        return clustered_rate(cases)
+    return _of_size(Method.WILSON, failed, total, float(total)) if total else None
+
+
 def clustered_rate(cases: Sequence[Counts]) -> RateInterval | None:
     """The failure rate of tests of which several belong to one case, with its interval.
 
-    Each element is (failed, total) of one case; cases without tests are ignored. The variance is that
-    of the sums by case, G/(G-1) · sum((failed - rate · total)²) / n² for G cases and n tests. Divided by the
-    variance of n independent tests it is the design effect, at least 1. The interval is Wilson's at
-    n / deff tests with the quantile of Student's t with G - 1 degrees of freedom. With fewer than
-    five cases that have a failure, or that have a pass, the spread between cases is unknown: the
-    size is then the number of cases.
+    Each element is (failed, total) of one case; cases without tests are ignored. The variance is
+    that of the sums by case, G/(G-1) · sum((failed - rate · total)²) / n² for G cases and n tests.
+    Divided by the variance of n independent tests it is the design effect, at least 1. The interval
+    is Wilson's at n / deff tests with the quantile of Student's t with G - 1 degrees of freedom.
+    With fewer than five cases that have a failure, or that have a pass, the spread between cases is
+    unknown: the size is then the number of cases.
 
-    None with fewer than two cases. Sources: K.-Y. Liang and S. L. Zeger, "Longitudinal data analysis
-    using generalized linear models", Biometrika 73 (1986), 13-22; Korn and Graubard, 1998.
+    None with fewer than two cases. Not for layered answers, whose interval would be too narrow.
+    Sources: K.-Y. Liang and S. L. Zeger, "Longitudinal data analysis using generalized linear
+    models", Biometrika 73 (1986), 13-22; Korn and Graubard, 1998.
     """
-    assert all(0 <= failed <= total for failed, total in cases), "more failed than were measured"
     cases = [case for case in cases if case[1]]
+    failed, total = _sums(cases)
     if len(cases) < 2:
         return None
-    failed, total = (sum(column) for column in zip(*cases, strict=True))
-    rate = failed / total
+    size = float(len(cases)) if _has_few(cases) else _effective_size(cases)
+    return _of_size(Method.CLUSTERED, failed, total, size, t_quantile(0.975, len(cases) - 1))
+
+
+def layered_rate(cases: Sequence[Counts]) -> RateInterval | None:
+    """The failure rate where a test that fails leads to further tests of its case, with its interval.
+
+    Each element is (failed, total) of one case, all layers and repeats together. Cases that fail
+    have more tests, so few of them can decide the rate: with a few failures the true rate may lie
+    far above it. The interval is log(failed / passed) ± t · its standard error, turned back into
+    rates. The error is the jackknife's: sqrt((G-1)/G · sum((without one case - with all)²)) over the
+    G cases, at least that of independent tests. The degrees of freedom of t are the effective
+    number of cases that fail, sum(failed)² / sum(failed²), or that of the passes if it is smaller, and at most
+    G - 1.
+
+    None with fewer than five cases that have a failure, or that have a pass: then any rate above, or
+    below, remains possible. Sources: J. W. Tukey, "Bias and confidence in not quite large samples",
+    Annals of Mathematical Statistics 29 (1958), 614; effective numbers: L. Kish, "Survey Sampling",
+    1965, and as degrees of freedom: A. V. Carter, K. T. Schnepel and D. G. Steigerwald, Review of
+    Economics and Statistics 99 (2017), 698-709. Their combination is ours; its coverage is measured.
+    """
+    cases = [case for case in cases if case[1]]
+    failed, total = _sums(cases)
     if _has_few(cases):
-        size = float(len(cases))
-        deff = total / size
-    else:
-        deff = max(1.0, _variance(cases, rate, total) / (rate * (1 - rate) / total))
-        size = total / deff
-    low, high = wilson_of_rate(rate, size, t_quantile(0.975, len(cases) - 1))
-    return RateInterval(rate=rate, low=low, high=high, deff=deff, effective_size=size)
+        return None
+    rate, count, passed = failed / total, len(cases), total - failed
+    odds = log(failed / passed)
+    without_one = (log((failed - f) / (passed - (n - f))) for f, n in cases)
+    variance = (count - 1) / count * sum((one - odds) ** 2 for one in without_one)
+    deff = max(1.0, variance * rate * (1 - rate) * total)
+    freedom = min(
+        count - 1,
+        failed**2 / sum(f**2 for f, _ in cases),
+        passed**2 / sum((n - f) ** 2 for f, n in cases),
+    )
+    half = t_quantile(0.975, freedom) * sqrt(deff / (rate * (1 - rate) * total))
+    low, high = (1 / (1 + exp(-end)) for end in (odds - half, odds + half))
+    return RateInterval(
+        method=Method.LAYERED,
+        rate=rate,
+        low=low,
+        high=high,
+        deff=deff,
+        effective_size=total / deff,
+    )
+
+
+def unnamed_rate(failed: int, total: int, repeats: int) -> RateInterval | None:
+    """The failure rate of answers that do not name their cases, with its interval.
+
+    Which tests belong to one case is unknown, so only the tests of one repeat count as independent:
+    the interval is Wilson's at total / repeats tests. None without tests. Not for layered answers,
+    of which even one repeat has several tests of a case.
+    """
+    assert 0 <= failed <= total, f"{failed} failed of {total}"
+    assert repeats > 0, f"{repeats} repeats"
+    return _of_size(Method.ONE_REPEAT, failed, total, total / repeats) if total else None
+
+
+def _of_size(
+    method: Method, failed: int, total: int, size: float, quantile: float = Z_95
+) -> RateInterval:
+    low, high = wilson_of_rate(failed / total, size, quantile)
+    return RateInterval(
+        method=method,
+        rate=failed / total,
+        low=low,
+        high=high,
+        deff=total / size,
+        effective_size=size,
+    )
+
+
+def _sums(cases: Sequence[Counts]) -> tuple[int, int]:
+    assert all(0 <= failed <= total for failed, total in cases), "more failed than were measured"
+    return sum(failed for failed, _ in cases), sum(total for _, total in cases)
 
 
 def _has_few(cases: Sequence[Counts]) -> bool:
+    """Whether the spread between the cases is unknown, because few have a failure or few a pass."""
     with_failure = sum(failed > 0 for failed, _ in cases)
     with_pass = sum(failed < total for failed, total in cases)
     return min(with_failure, with_pass) < MIN_CASES
 
 
-def _variance(cases: Sequence[Counts], rate: float, tests: int) -> float:
-    """The variance of a rate from the sums by case."""
-    count = len(cases)
-    squares = sum((failed - rate * total) ** 2 for failed, total in cases)
-    return count / (count - 1) * squares / tests**2
+def _effective_size(cases: Sequence[Counts]) -> float:
+    """The number of independent tests with the variance that the sums by case have."""
+    failed, total = _sums(cases)
+    rate, count = failed / total, len(cases)
+    squares = sum((f - rate * n) ** 2 for f, n in cases)
+    variance = count / (count - 1) * squares / total**2
+    return total / max(1.0, variance / (rate * (1 - rate) / total))

@@ -6,7 +6,10 @@ from engine.core.statistics import (
     Counts,
     clustered_rate,
     failure_rate,
+    layered_rate,
     rate_bounds,
+    rate_interval,
+    unnamed_rate,
     wilson,
     wilson_of_rate,
 )
@@ -133,3 +136,52 @@ def width(cases: list[Counts]) -> float:
     found = clustered_rate(cases)
     assert found is not None
     return found.high - found.low
+
+
+@given(cases=CASES)
+def test_a_layered_interval_lies_in_0_to_1_and_holds_the_rate(cases: list[Counts]) -> None:
+    found = layered_rate(cases)
+
+    few = min(sum(f > 0 for f, _ in cases), sum(f < n for f, n in cases)) < 5
+    assert (found is None) == few
+    if found is not None:
+        assert 0 < found.low < found.rate < found.high < 1
+        assert found.deff >= 1
+
+
+def test_few_failing_cases_that_have_most_of_the_failures_widen_a_layered_interval() -> None:
+    even = layered_rate([(4, 6)] * 10 + [(0, 1)] * 30)
+    uneven = layered_rate([(13, 13)] * 2 + [(2, 5)] * 7 + [(0, 1)] * 31)
+
+    assert even is not None
+    assert uneven is not None
+    assert uneven.rate == pytest.approx(even.rate, abs=0.08)
+    assert uneven.high - uneven.low > 1.5 * (even.high - even.low)
+
+
+def test_the_interval_fits_how_the_cases_were_asked() -> None:
+    once, often = [(0, 1)] * 14 + [(1, 1)] * 6, [(0, 3)] * 14 + [(2, 3)] * 6
+
+    found = [
+        rate_interval(once),
+        rate_interval(often),
+        rate_interval(often, layered=True),
+        rate_interval([(1, 1)]),
+    ]
+
+    assert [one and one.method for one in found] == ["Wilson", "clustered", "layered", "Wilson"]
+    assert found[0] is not None
+    assert (found[0].low, found[0].high) == wilson(6, 20)
+    assert found[1] == clustered_rate(often)
+    assert found[2] == layered_rate(often)
+    assert rate_interval([(1, 3)]) is None
+    assert rate_interval([]) is None
+
+
+def test_answers_that_do_not_name_their_cases_count_as_those_of_one_repeat() -> None:
+    found = unnamed_rate(12, 60, repeats=3)
+
+    assert found is not None
+    assert found.method == "one repeat"
+    assert (found.low, found.high) == wilson(4, 20)
+    assert unnamed_rate(0, 0, repeats=3) is None
