@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Transient,
         UsageError,
     )
+    from engine.core.estimates import Estimate, Rate
     from engine.core.findings import Finding, JudgedTest, Message
     from engine.core.inspection import (
         Attempt,
@@ -45,12 +46,17 @@ if TYPE_CHECKING:
     from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, Status
     from engine.functions import BlockingContext, FunctionJob, JobContext, job
     from engine.registry import Registry
+    from engine.results.analysis import Analysis
+    from engine.results.flakiness import Flakiness
+    from engine.results.pairs import PairedDifference
+    from engine.results.summaries import Summary
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
     from engine.sweep import Sweep
     from engine.sweep.chat import chat
 
 __all__ = [
+    "Analysis",
     "Attempt",
     "Backup",
     "BlockingContext",
@@ -58,9 +64,11 @@ __all__ = [
     "Deleted",
     "Difference",
     "Engine",
+    "Estimate",
     "Event",
     "EventFilter",
     "Finding",
+    "Flakiness",
     "FunctionJob",
     "IdentityChanged",
     "Interrupted",
@@ -77,12 +85,14 @@ __all__ = [
     "Message",
     "NightsweepError",
     "Outcome",
+    "PairedDifference",
     "Permanent",
     "Place",
     "Plan",
     "Problem",
     "Pruned",
     "QuotaExceeded",
+    "Rate",
     "RateLimited",
     "Registry",
     "Row",
@@ -95,6 +105,7 @@ __all__ = [
     "StopReason",
     "StoreError",
     "StoreLost",
+    "Summary",
     "Sweep",
     "SweepError",
     "Transient",
@@ -155,6 +166,11 @@ _HOMES = {
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
     "Registry": "engine.registry",
+    **dict.fromkeys(("Estimate", "Rate"), "engine.core.estimates"),
+    "Analysis": "engine.results.analysis",
+    "Flakiness": "engine.results.flakiness",
+    "PairedDifference": "engine.results.pairs",
+    "Summary": "engine.results.summaries",
     "Settings": "engine.settings",
     "Sweep": "engine.sweep",
     "chat": "engine.sweep.chat",

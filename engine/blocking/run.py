@@ -17,6 +17,7 @@ from engine.core.stores import store_path
 from engine.core.values import ValueType
 from engine.registry import Registry
 from engine.report.words import cells_line
+from engine.results.analysis import Analysis
 from engine.session import Run, open_engine
 from engine.sweep import Sweep
 
@@ -78,6 +79,10 @@ class BlockingRun:
             [(1, 0.5), (2, 1.0), (3, 1.5)]
         """
         return self._iterate(lambda run: run.rows(past=past))
+
+    def analysis(self) -> Analysis:
+        """What the run found, as `Run.analysis` returns it."""
+        return self._read(lambda run: run.analysis())
 
     def outcomes(self, *, after: int = 0) -> Iterator[Outcome]:
         """Yield each job that was answered or has failed so far, in that order; see `Run.outcomes`."""

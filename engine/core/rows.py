@@ -133,6 +133,13 @@ class Coverage:
         """The number of all cells."""
         return self.answered + self.failed + self.cancelled + self.to_come
 
+    def add_all(self, other: "Coverage") -> None:
+        """Add the cells of another count, in place."""
+        self.answered += other.answered
+        self.failed += other.failed
+        self.cancelled += other.cancelled
+        self.to_come += other.to_come
+
     def add(self, state: State, *, has_numbers: bool, cells: int = 1) -> None:
         """Add cells of jobs in a state, in place.
 

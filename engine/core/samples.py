@@ -1,184 +1,335 @@
-"""Tests by case: of one answer at a threshold, or of many. What rates and their intervals are computed from."""
+"""Samples of tests: what was observed of the settings of a sweep, and the rates of any set of them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
+from array import array
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
-from engine.core.listed_tests import ListedTest, Listing, count_listed_cases
-from engine.core.statistics import clustered_rate, failure_rate, wilson
+from engine.core.cell_tests import CellTests
+from engine.core.estimates import Estimate, Interval, Rate, estimate_clustered, estimate_of
+from engine.core.rows import Coverage
+from engine.core.statistics import (
+    clustered_mean,
+    clustered_rate,
+    failure_rate,
+    rate_bounds,
+    wilson_of_rate,
+)
+from engine.core.values import Value
+
+CaseKey: TypeAlias = tuple[Hashable, ...]
+"""Identifies a case in a run: cases of different groups are different cases, whatever their names."""
 
 
-class Interval(StrEnum):
-    """How an interval of 95 % was made."""
+class CaseTally(NamedTuple):
+    """The tests of one case, summed over any number of answers."""
 
-    WILSON = "wilson"
-    """Wilson's score interval: each test is the one answer to a case of its own."""
-    CLUSTERED = "clustered"
-    """By case, because several answers to one case are not independent."""
-    ONE_ASKING = "one asking"
-    """Wilson's at the number of tests that ask each case once: the answers do not name their cases."""
-
-
-class Estimate(NamedTuple):
-    """A rate with its interval; what is not known is None."""
-
-    rate: float | None
-    """The share that failed, from 0 to 1."""
+    tests: int
     failed: int
-    total: int
-    """What `failed` is a part of."""
-    low: float | None
-    high: float | None
-    interval: Interval | None
-    """How `low` and `high` were made."""
+    first: int
+    """First answers, before any variations."""
+    first_failed: int
 
 
-class CaseNumbers(NamedTuple):
-    """The cases of one answer: each is None if the answer does not say."""
+_COLUMNS = len(CaseTally._fields)
 
-    cases: int | None
-    """Cases whose first answer was judged."""
-    first_failed: int | None
-    """Of these, the cases whose first answer failed."""
-    cases_failed: int | None
-    """Cases with a failure in any layer."""
+
+class CaseTable:
+    """Tallies of cases by name; settings that asked the same cases share their names."""
+
+    __slots__ = ("_counts", "_names")
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._counts = array("I")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[tuple[str, CaseTally]]:
+        counts = self._counts
+        for number, name in enumerate(self._names):
+            at = number * _COLUMNS
+            yield name, CaseTally(*counts[at : at + _COLUMNS])
+
+    def add(self, tallies: Mapping[str, CaseTally]) -> None:
+        """Add tallies by name, in place."""
+        if not self._names:
+            self._names = _shared(tuple(tallies))
+            self._counts = array("I", [one for tally in tallies.values() for one in tally])
+            return
+        for name, tally in tallies.items():
+            at = _positions(self._names).get(name)
+            if at is None:
+                self._names = _shared((*self._names, name))
+                self._counts.extend(tally)
+                continue
+            for column, count in enumerate(tally):
+                self._counts[at + column] += count
+
+
+@lru_cache(65_536)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for all equal tuples of names."""
+    return names
+
+
+@lru_cache(65_536)
+def _positions(names: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: number * _COLUMNS for number, name in enumerate(names)}
+
+
+@dataclass(slots=True, kw_only=True)
+class Setting:
+    """All repeats of a point of the matrix at one threshold, and what was observed of them."""
+
+    labels: tuple[Hashable, ...]
+    """Its values on the axes of the sweep but the threshold's, in their order."""
+    digests: tuple[str | None, ...]
+    """The digests of their contents, as rows have them; None for axes without contents."""
+    threshold: float | None
+    coverage: Coverage = field(default_factory=Coverage)
+    passed: int = 0
+    failed: int = 0
+    answers: int = 0
+    """Cells with numbers."""
+    most_tests: int = 0
+    """The most tests that one of its answers has."""
+    is_layered: bool = False
+    """Whether an answer may have several tests of a case that it does not name."""
+    first: int | None = 0
+    """First answers; None if that of any answer is unknown."""
+    first_failed: int = 0
+    cases_failed: int | None = 0
+    """Cases with any failure, summed over its answers; None if that of any answer is unknown."""
+    most_first: int = 0
+    """The most first answers that one of its answers has."""
+    unnamed: int = 0
+    """Answers that do not name their cases."""
+    cases: CaseTable = field(default_factory=CaseTable)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    """The sum and the count of each numeric value."""
+    shares: frozenset[str] = frozenset()
+    """The values that are true or false, counted as 1 and 0."""
+
+    def add(self, tests: CellTests) -> None:
+        """Add the tests of one answer, in place."""
+        self.answers += 1
+        self.passed += tests.total - tests.failed
+        self.failed += tests.failed
+        self.most_tests = max(self.most_tests, tests.total)
+        numbers = tests.numbers()
+        if numbers.cases is None or numbers.first_failed is None:
+            self.first = None
+        elif self.first is not None:
+            self.first += numbers.cases
+            self.first_failed += numbers.first_failed
+            self.most_first = max(self.most_first, numbers.cases)
+        if numbers.cases_failed is None:
+            self.cases_failed = None
+        elif self.cases_failed is not None:
+            self.cases_failed += numbers.cases_failed
+        by_case = tests.by_case()
+        if by_case is None:
+            self.unnamed += 1
+            self.is_layered = self.is_layered or not tests.is_one_each
+        else:
+            self.cases.add(
+                {
+                    name: CaseTally(one.tests, one.failed, one.first, one.first_failed)
+                    for name, one in by_case.items()
+                }
+            )
+
+    def add_values(self, values: Mapping[str, Value]) -> None:
+        """Add the numbers among the values of an answer, in place; true counts as 1, false as 0."""
+        for name, value in values.items():
+            if isinstance(value, str):
+                continue
+            if isinstance(value, bool):
+                self.shares |= {name}
+            sums = self.values.setdefault(name, [0.0, 0])
+            sums[0] += value
+            sums[1] += 1
+
+    @property
+    def tally(self) -> CaseTally:
+        """Its tests as those of one case without layers."""
+        total = self.passed + self.failed
+        return CaseTally(total, self.failed, total, self.failed)
 
 
 @dataclass(slots=True)
-class CaseCounts:
-    """The tests of one case."""
+class _Unnamed:
+    """The answers of a scope that do not name their cases."""
 
-    tests: int = 0
-    failed: int = 0
-    first: int = 0
-    """First answers, those of layer 0."""
-    first_failed: int = 0
-    lowest: float | None = None
-    """The lowest score; None without scores."""
+    answers: int = 0
+    most_tests: int = 0
+    most_first: int = 0
+    cases_failed: int | None = 0
+    is_layered: bool = False
 
-    def add(self, *, is_first: bool, has_failed: bool, score: float | None = None) -> None:
-        """Add a test, in place."""
-        self.tests += 1
-        self.failed += has_failed
-        self.first += is_first
-        self.first_failed += is_first and has_failed
-        if score is not None and (self.lowest is None or score < self.lowest):
-            self.lowest = score
+    def add(self, setting: Setting) -> None:
+        self.answers += setting.answers
+        self.most_tests = max(self.most_tests, setting.most_tests)
+        self.most_first = max(self.most_first, setting.most_first)
+        self.cases_failed = _plus(self.cases_failed, setting.cases_failed)
+        self.is_layered = self.is_layered or setting.is_layered
 
 
-def estimate_of(failed: int, total: int, interval: Interval | None) -> Estimate:
-    """The share of `failed` in `total`, with Wilson's interval at `total` unless `interval` is None."""
-    bounds = None if interval is None else wilson(failed, total)
-    low, high = bounds or (None, None)
-    made = None if bounds is None else interval
-    return Estimate(failure_rate(failed, total), failed, total, low, high, made)
+def _plus(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
-def estimate_clustered(cases: Iterable[tuple[int, int]]) -> Estimate:
-    """The share that failed of tests given by case, as (failed, tests) of each.
+class ValueMean(NamedTuple):
+    """The mean of a value of the job kind over the answers of a sample, with its 95 % interval by case."""
 
-    The interval is Wilson's if each case has one test. Fewer than two cases say nothing about others: there is
-    none.
-    """
-    counts = [(failed, tests) for failed, tests in cases if tests]
-    failed, total = sum(one for one, _ in counts), sum(tests for _, tests in counts)
-    if total == len(counts):
-        return estimate_of(failed, total, Interval.WILSON)
-    if (found := clustered_rate(counts)) is None:
-        return estimate_of(failed, total, None)
-    return Estimate(found.rate, failed, total, found.low, found.high, Interval.CLUSTERED)
+    mean: float
+    low: float | None
+    high: float | None
+    answers: int
+    """The answers that have the value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellTests:
-    """The tests of one cell: what its answer says at the cell's threshold.
+class Sample:
+    """The tests of any set of settings, by case, and their rates."""
 
-    `failed` and `total` are the cell's numbers; with `counts_unanswered`, they include questions without an
-    answer as failed. `listing` is the answer's, encoded, and `unanswered` the number of such questions.
-    """
+    def __init__(self) -> None:
+        self.coverage = Coverage()
+        self.passed = 0
+        self.failed = 0
+        self.cases: dict[CaseKey, CaseTally] = {}
+        """The tests by case, as far as answers name their cases."""
+        self._first: int | None = 0
+        self._first_failed = 0
+        self._unnamed: dict[CaseKey, _Unnamed] = {}
+        self._values: dict[str, dict[CaseKey, list[float]]] = {}
+        self._shares: set[str] = set()
+        self._most_first: dict[CaseKey, int] = {}
+        self._missing: dict[CaseKey, int] = {}
 
-    failed: int
-    total: int
-    threshold: float | None
-    listing: str | None
-    unanswered: int = 0
-    counts_unanswered: bool = False
+    def add(self, setting: Setting, scope: CaseKey, case: CaseKey | None = None) -> None:
+        """Add a setting, in place.
 
-    @property
-    def is_one_each(self) -> bool:
-        """Whether each test is known to be the one answer to a case of its own."""
-        if self.listing is None:
-            # Kinds without a listing have no layers.
-            return True
-        return not self._counted and count_listed_cases(self.listing) == self.total
-
-    @property
-    def _counted(self) -> int:
-        """The questions without an answer that count as failed."""
-        return self.unanswered if self.counts_unanswered else 0
-
-    def estimate(self) -> Estimate:
-        """The failure rate of the cell: `failed` of `total`.
-
-        There is no interval if its tests belong to cases that the answer does not name.
+        `scope` is what names of its cases are unique in, such as its group. `case` is its case if an axis of
+        the sweep has the cases, so that all of its tests belong to one.
         """
-        if self.is_one_each:
-            return estimate_of(self.failed, self.total, Interval.WILSON)
-        if (by_case := self.by_case()) is not None:
-            return estimate_clustered((one.failed, one.tests) for one in by_case.values())
-        return estimate_of(self.failed, self.total, None)
-
-    def numbers(self) -> CaseNumbers:
-        """How many cases were asked and have failed."""
-        if self.is_one_each:
-            if self.listing is None and self.total > 1:
-                return CaseNumbers(None, None, None)
-            return CaseNumbers(self.total, self.failed, self.failed)
-        if (by_case := self.by_case()) is not None:
-            return CaseNumbers(
-                cases=sum(one.first > 0 for one in by_case.values()),
-                first_failed=sum(one.first_failed > 0 for one in by_case.values()),
-                cases_failed=sum(one.failed > 0 for one in by_case.values()),
+        self.coverage.add_all(setting.coverage)
+        self.passed += setting.passed
+        self.failed += setting.failed
+        for key, tally in _tallies(setting, scope, case):
+            before = self.cases.get(key)
+            self.cases[key] = tally if before is None else _sum(before, tally)
+        self._first = _plus(self._first, setting.first)
+        self._first_failed += setting.first_failed
+        if setting.answers and case is None and setting.unnamed:
+            self._unnamed.setdefault(scope, _Unnamed()).add(setting)
+        most_first = setting.most_tests if case is not None else setting.most_first
+        self._most_first[scope] = max(self._most_first.get(scope, 0), most_first)
+        if missing := setting.coverage.cells - setting.coverage.answered:
+            self._missing[scope] = self._missing.get(scope, 0) + missing
+        self._shares |= setting.shares
+        for name, (total, count) in setting.values.items():
+            sums = self._values.setdefault(name, {}).setdefault(
+                case or (*scope, *setting.labels), [0.0, 0]
             )
-        return self._unnamed_numbers(self._decode())
+            sums[0] += total
+            sums[1] += count
 
-    def _unnamed_numbers(self, listing: Listing) -> CaseNumbers:
-        """The numbers of an answer that names no cases or lists only failed tests."""
-        unanswered = sum(test.score is None for test in listing.tests)
-        is_partly_listed = self.counts_unanswered and unanswered != self.unanswered
-        if listing.cases is None or self.threshold is None or is_partly_listed:
-            return CaseNumbers(None, None, None)
-        failed = [test for test in listing.tests if self._has_failed(test)]
-        first = sum(test.layer == 0 for test in failed)
-        cases = listing.cases
-        if self.counts_unanswered:
-            cases += sum(test.layer == 0 and test.score is None for test in listing.tests)
-        # Whose variations failed is unknown without names.
-        return CaseNumbers(cases, first, first if first == len(failed) else None)
+    def estimate(self, rate: Rate) -> Estimate:
+        """A rate of the sample with its 95 % interval; what the answers do not say is None."""
+        if self._unnamed:
+            return self._estimate_unnamed(rate)
+        tallies = self.cases.values()
+        match rate:
+            case Rate.FAILURE:
+                return estimate_clustered((one.failed, one.tests) for one in tallies)
+            case Rate.FIRST:
+                return estimate_clustered((one.first_failed, one.first) for one in tallies)
+            case Rate.CASES:
+                failed = sum(one.failed > 0 for one in tallies)
+                return estimate_of(failed, len(tallies), Interval.WILSON)
 
-    def by_case(self) -> dict[str, CaseCounts] | None:
-        """The tests of each case by its name; None if the answer does not name and list them all."""
-        if self.listing is None or self.threshold is None:
+    @property
+    def case_count(self) -> int | None:
+        """The number of different cases; None if it is unknown, because answers do not name them."""
+        if not self._unnamed:
+            return len(self.cases)
+        if self.cases or self._first is None:
             return None
-        tests = self._decode().tests
-        if not self.counts_unanswered:
-            tests = tuple(test for test in tests if test.score is not None)
-        if len(tests) != self.total or any(None in (test.case, test.layer) for test in tests):
+        return sum(one.most_first for one in self._unnamed.values())
+
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and highest `first_rate` that the missing cells leave possible.
+
+        Each missing cell is taken to ask as many cases as the largest answer of its group; None if there is none.
+        """
+        first = self.estimate(Rate.FIRST)
+        if first.rate is None or any(not self._most_first.get(scope) for scope in self._missing):
             return None
-        found: dict[str, CaseCounts] = {}
-        for test in tests:
-            assert test.case is not None
-            found.setdefault(test.case, CaseCounts()).add(
-                is_first=test.layer == 0, has_failed=self._has_failed(test), score=test.score
-            )
-        return found
+        missing = sum(count * self._most_first[scope] for scope, count in self._missing.items())
+        return rate_bounds(first.failed, first.total, missing)
 
-    def _decode(self) -> Listing:
-        return Listing() if self.listing is None else Listing.decode(self.listing)
+    def means(self) -> dict[str, ValueMean]:
+        """The mean of each numeric value of the job kind, by name; of true and false the share that is true."""
+        return {name: self._mean(name) for name in sorted(self._values)}
 
-    def _has_failed(self, test: ListedTest) -> bool:
-        if test.score is None:
-            return self.counts_unanswered
-        assert self.threshold is not None
-        return test.score < self.threshold
+    def _mean(self, name: str) -> ValueMean:
+        sums = [(total, int(count)) for total, count in self._values[name].values()]
+        answers = sum(count for _, count in sums)
+        if name in self._shares and (shares := clustered_rate([(int(n), of) for n, of in sums])):
+            return ValueMean(shares.rate, shares.low, shares.high, answers)
+        found = clustered_mean(sums)
+        assert found is not None, "a value is kept with the answers that have it"
+        return ValueMean(found.mean, found.low, found.high, answers)
+
+    def _estimate_unnamed(self, rate: Rate) -> Estimate:
+        """A rate if any answer does not name its cases: how often a case was asked is then unknown."""
+        unnamed = self._unnamed.values()
+        is_asked_once = all(one.answers == 1 for one in unnamed)
+        match rate:
+            case Rate.FAILURE:
+                total = self.passed + self.failed
+                is_known = not self.cases and not any(one.is_layered for one in unnamed)
+                size = sum(one.most_tests for one in unnamed)
+                return _estimate_at(self.failed, total, size if is_known else None, is_asked_once)
+            case Rate.FIRST:
+                if self._first is None:
+                    return _UNKNOWN
+                first = None if self.cases else sum(one.most_first for one in unnamed)
+                return _estimate_at(self._first_failed, self._first, first, is_asked_once)
+            case Rate.CASES:
+                known = [one.cases_failed for one in unnamed if one.cases_failed is not None]
+                is_known = len(known) == len(unnamed) and self._first is not None
+                if self.cases or not is_asked_once or not is_known:
+                    return _UNKNOWN
+                return estimate_of(sum(known), self._first or 0, Interval.WILSON)
+
+
+_UNKNOWN = Estimate(None, 0, 0, None, None, None)
+
+
+def _tallies(
+    setting: Setting, scope: CaseKey, case: CaseKey | None
+) -> Iterator[tuple[CaseKey, CaseTally]]:
+    """The tests of a setting by case."""
+    if case is None:
+        for name, tally in setting.cases:
+            yield (*scope, name), tally
+    elif setting.answers:
+        yield case, setting.tally
+
+
+def _sum(one: CaseTally, other: CaseTally) -> CaseTally:
+    return CaseTally(*map(int.__add__, one, other))
+
+
+def _estimate_at(failed: int, total: int, size: int | None, is_asked_once: bool) -> Estimate:
+    """A rate with Wilson's interval at `size` independent tests; without an interval if that is unknown."""
+    if size is None or is_asked_once or not total:
+        return estimate_of(failed, total, None if size is None else Interval.WILSON)
+    rate = failure_rate(failed, total)
+    assert rate is not None
+    low, high = wilson_of_rate(rate, size)
+    return Estimate(rate, failed, total, low, high, Interval.ONE_ASKING)

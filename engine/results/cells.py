@@ -6,10 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from engine.core.axes import Scalar
+from engine.core.cell_tests import CellTests
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.rows import Source
-from engine.core.samples import CellTests
 from engine.core.states import State
 from engine.core.statistics import rate_bounds
 from engine.store import JobRow

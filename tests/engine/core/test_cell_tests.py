@@ -2,8 +2,9 @@
 
 import pytest
 
+from engine.core.cell_tests import CaseNumbers, CellTests
+from engine.core.estimates import Interval
 from engine.core.listed_tests import ListedTest, Listing
-from engine.core.samples import CaseNumbers, CellTests, Interval
 from engine.core.statistics import wilson
 
 AT = 0.5

@@ -1,0 +1,151 @@
+"""What was observed of a run: its settings with their tests by case, gathered in one pass over its cells."""
+
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from engine.core.axes import ArgumentAxis, CaseAxis, GroupAxis, RecordAxis
+from engine.core.matrix import MatrixAxis
+from engine.core.rows import short_digest
+from engine.core.samples import CaseKey, CaseTally, Sample, Setting
+from engine.core.states import State
+from engine.results.cells import Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFields:
+    """Which axes of a sweep say what a case is.
+
+    Functions and chat sweeps have their cases on axes, `named`; without an axis of cases, each combination
+    of arguments is one. Other kinds name cases in their answers, and those names are unique within the axes of
+    `scope`: their groups.
+    """
+
+    named: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, axes: Sequence[MatrixAxis]) -> Self:
+        """The fields of the axes of a sweep."""
+        return cls(
+            named=_fields(axes, CaseAxis, RecordAxis) or _fields(axes, ArgumentAxis),
+            scope=_fields(axes, GroupAxis),
+        )
+
+
+def _fields(axes: Sequence[MatrixAxis], *kinds: type) -> tuple[str, ...]:
+    return tuple(axis.field for axis in axes if isinstance(axis.axis, kinds))
+
+
+def case_name(key: CaseKey) -> str:
+    """The name of a case: that of the answers, or its label on the axes that have the cases."""
+    last = key[-1]
+    if isinstance(last, str):
+        return last
+    return ", ".join(str(part[0]) for part in key if isinstance(part, tuple))
+
+
+@dataclass(kw_only=True)
+class Observations:
+    """The settings of a run in the order of its sweep, each with all of its repeats.
+
+    Memory grows with their number, by some 300 bytes and 16 for each case.
+    """
+
+    axes: tuple[str, ...]
+    """The fields of the axes but the threshold's, in the order of `Setting.labels`."""
+    case_fields: CaseFields
+    settings: list[Setting] = field(default_factory=list)
+    past: int = 0
+    """Cells that the sweep no longer asks for; nothing else counts them."""
+
+    @property
+    def thresholds(self) -> list[float | None]:
+        """The thresholds of the settings, ascending; None alone if the evaluation has none."""
+        found = {one.threshold for one in self.settings}
+        return sorted(found, key=lambda one: -1.0 if one is None else one)
+
+    def label(self, setting: Setting, axis: str) -> object:
+        """The label of a setting on an axis."""
+        return setting.labels[self.axes.index(axis)]
+
+    def keys(self, by: Collection[str] = ()) -> Callable[[Setting], tuple[CaseKey, CaseKey | None]]:
+        """A function that returns the scope and the case of a setting, as `Sample.add` takes them.
+
+        Axes in `by` are compared, so they are not part of a case.
+        """
+        scope = [self.axes.index(name) for name in self.case_fields.scope]
+        named = [self.axes.index(name) for name in self.case_fields.named if name not in by]
+
+        def find(setting: Setting) -> tuple[CaseKey, CaseKey | None]:
+            key = tuple(setting.labels[at] for at in scope)
+            if not named:
+                return key, None
+            return key, tuple((setting.labels[at], setting.digests[at]) for at in named)
+
+        return find
+
+    def tallies(
+        self, setting: Setting, by: Collection[str] = ()
+    ) -> list[tuple[CaseKey, CaseTally]]:
+        """The tests of a setting by case; none of answers that do not name their cases. `by` is as for `keys`."""
+        scope, case = self.keys(by)(setting)
+        if case is None:
+            return [((*scope, name), tally) for name, tally in setting.cases]
+        return [(case, setting.tally)] if setting.answers else []
+
+    def sample(self, settings: Collection[Setting], by: Collection[str] = ()) -> Sample:
+        """The tests of these settings, by case; axes in `by` are not part of a case."""
+        keys, found = self.keys(by), Sample()
+        for setting in settings:
+            found.add(setting, *keys(setting))
+        return found
+
+    def at(self, threshold: float | None) -> list[Setting]:
+        """The settings at a threshold."""
+        return [one for one in self.settings if one.threshold == threshold]
+
+
+async def observe(
+    cells: AsyncIterable[Cell], axes: Sequence[MatrixAxis], folded_field: str | None
+) -> Observations:
+    """Gather what was observed of a run from its cells.
+
+    `axes` are those of its sweep, and `folded_field` is that of the threshold. Cells that the sweep no longer
+    asks for are only counted, and outdated ones count as still to come.
+    """
+    fields = tuple(axis.field for axis in axes if axis.field != folded_field)
+    found: dict[tuple[object, ...], Setting] = {}
+    past = 0
+    async for cell in cells:
+        if cell.is_asked is False:
+            past += 1
+            continue
+        setting = _find_setting(found, cell, fields)
+        if cell.is_outdated or cell.tests is None:
+            state = State.PENDING if cell.is_outdated else State(cell.state)
+            setting.coverage.add(state, has_numbers=False)
+            continue
+        setting.coverage.add(State(cell.state), has_numbers=True)
+        setting.add(cell.tests)
+        setting.add_values(cell.job.values)
+    return Observations(
+        axes=fields, case_fields=CaseFields.of(axes), settings=list(found.values()), past=past
+    )
+
+
+def _find_setting(
+    found: dict[tuple[object, ...], Setting], cell: Cell, fields: Sequence[str]
+) -> Setting:
+    """The setting of a cell, which is added to those found if it is new."""
+    labels = tuple(cell.labels.get(name) for name in fields)
+    documents = cell.job.documents
+    digests = tuple(documents.get(name) for name in fields)
+    key = (labels, digests, cell.threshold)
+    if (setting := found.get(key)) is None:
+        setting = found[key] = Setting(
+            labels=labels,
+            digests=tuple(one and short_digest(one) for one in digests),
+            threshold=cell.threshold,
+        )
+    return setting

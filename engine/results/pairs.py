@@ -1,0 +1,165 @@
+"""Paired differences: two values of an axis compared over the cells and cases that both have."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+from typing import Any, TypeAlias
+
+from engine.core.rows import digest_column
+from engine.core.samples import CaseKey, CaseTally
+from engine.core.statistics import (
+    Counts,
+    PairedComparison,
+    cases_needed,
+    compare_pairs,
+    detectable_difference,
+    holm,
+)
+from engine.results.observations import Observations
+
+LEVEL_OF_P = 0.05
+"""The corrected p from which on two sides cannot be told apart."""
+
+Level: TypeAlias = tuple[Any, str | None]
+"""A value of an axis: its label, and the digest of its content if it has one."""
+
+
+class Verdict(StrEnum):
+    """What the corrected p of a comparison says of its first side; intervals only show the size."""
+
+    BETTER = "better"
+    """It fails less often."""
+    WORSE = "worse"
+    """It fails more often."""
+    UNKNOWN = "cannot be told apart"
+
+
+def judge(difference: float, p_corrected: float) -> Verdict:
+    """The verdict on the first of two sides, whose rate of failure is higher by `difference`."""
+    if p_corrected >= LEVEL_OF_P or not difference:
+        return Verdict.UNKNOWN
+    return Verdict.WORSE if difference > 0 else Verdict.BETTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDifference:
+    """Two values of an axis over the cases that both answered, in cells that differ in nothing else.
+
+    Rates and differences are shares of first answers that failed, each case with the same weight.
+    """
+
+    axis: str
+    a: str
+    b: str
+    threshold: float | None
+    cases: int
+    rate_a: float
+    rate_b: float
+    difference: float
+    """`rate_a` minus `rate_b`."""
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    """Corrected by Holm's rule for all pairs of the axis at this threshold."""
+    verdict: Verdict
+    """On `a`: it fails less often or more often than `b`, or they cannot be told apart."""
+    detectable: float | None
+    """The difference that so many cases show with a chance of 80 %."""
+    cases_needed: int | None
+    """The cases that a difference of this size needs to be shown with a chance of 80 %; None if there is none."""
+
+
+def pairs_of(seen: Observations, axis: str) -> list[PairedDifference]:
+    """Compare all pairs of values on an axis, at each threshold, by threshold and in the order of the sweep.
+
+    Pairs without a case that both answered are left out.
+    """
+    found = []
+    for threshold in seen.thresholds:
+        compared = list(_compare_levels(seen, axis, threshold))
+        corrected = holm([one.p for _, _, _, one in compared])
+        for (a, b, rates, one), p_corrected in zip(compared, corrected, strict=True):
+            interval = one.interval
+            needed = cases_needed(interval.difference, interval.sd**2)
+            found.append(
+                PairedDifference(
+                    axis=axis,
+                    a=a,
+                    b=b,
+                    threshold=threshold,
+                    cases=one.cases,
+                    rate_a=rates[0],
+                    rate_b=rates[1],
+                    difference=interval.difference,
+                    low=interval.low,
+                    high=interval.high,
+                    p=one.p,
+                    p_corrected=p_corrected,
+                    verdict=judge(interval.difference, p_corrected),
+                    detectable=detectable_difference(interval.sd, one.cases),
+                    cases_needed=None if needed is None else int(needed) + 1,
+                )
+            )
+    return found
+
+
+def _compare_levels(
+    seen: Observations, axis: str, threshold: float | None
+) -> Iterator[tuple[str, str, tuple[float, float], PairedComparison]]:
+    """Each pair of values with a case in common: their names, their rates over these cases, and the comparison."""
+    levels = _tally_levels(seen, axis, threshold)
+    names = _name_levels(axis, list(levels))
+    for a, b in combinations(levels, 2):
+        pairs = list(_shared_cases(levels[a], levels[b]))
+        compared = compare_pairs(pairs)
+        if compared is not None:
+            rates = _mean_rate([one for one, _ in pairs]), _mean_rate([one for _, one in pairs])
+            yield names[a], names[b], rates, compared
+
+
+Tallies: TypeAlias = dict[tuple[Any, ...], dict[CaseKey, CaseTally]]
+"""The tests by case of each combination of labels on the other axes."""
+
+
+def _tally_levels(seen: Observations, axis: str, threshold: float | None) -> dict[Level, Tallies]:
+    """The tests of each value of an axis."""
+    at = seen.axes.index(axis)
+    levels: dict[Level, Tallies] = {}
+    for setting in seen.at(threshold):
+        tallies = dict(seen.tallies(setting, [axis]))
+        identity = tuple(zip(setting.labels, setting.digests, strict=True))
+        level, rest = identity[at], identity[:at] + identity[at + 1 :]
+        levels.setdefault(level, {})[rest] = tallies
+    return levels
+
+
+def _shared_cases(a: Tallies, b: Tallies) -> Iterator[tuple[Counts, Counts]]:
+    """(failed, total) first answers of each case on either side, over the combinations in which both have it."""
+    sums: dict[CaseKey, list[int]] = {}
+    for rest, of_a in a.items():
+        of_b = b.get(rest, {})
+        for case, one in of_a.items():
+            other = of_b.get(case)
+            if other is not None and one.first and other.first:
+                counts = (one.first_failed, one.first, other.first_failed, other.first)
+                before = sums.setdefault(case, [0, 0, 0, 0])
+                sums[case] = list(map(int.__add__, before, counts))
+    for failed_a, total_a, failed_b, total_b in sums.values():
+        yield (failed_a, total_a), (failed_b, total_b)
+
+
+def _mean_rate(counts: Sequence[Counts]) -> float:
+    return sum(failed / total for failed, total in counts) / len(counts)
+
+
+def _name_levels(axis: str, levels: Sequence[Level]) -> dict[Level, str]:
+    """The labels of the values, with their digest if several have the same."""
+    labels = [label for label, _ in levels]
+    return {
+        (label, digest): str(label)
+        if labels.count(label) == 1
+        else f"{label} ({digest_column(axis)} {digest})"
+        for label, digest in levels
+    }
