@@ -8,7 +8,13 @@ from engine.core.statistics import clustered_rate, failure_rate, wilson
 
 
 class Rate(StrEnum):
-    """What share has failed."""
+    """What share has failed.
+
+    Example:
+        >>> [summary] = run.analysis().summaries()
+        >>> summary.rate(Rate.FIRST) == summary.first_rate
+        True
+    """
 
     FIRST = "first_rate"
     """Of the cases asked, those whose first answer failed, before any variations."""
@@ -30,7 +36,14 @@ class Interval(StrEnum):
 
 
 class Estimate(NamedTuple):
-    """A rate with its interval; what is not known is None."""
+    """A rate with its interval; what is not known is None.
+
+    Example:
+        >>> [summary] = run.analysis().summaries()
+        >>> rate = summary.failure_rate
+        >>> rate.failed, rate.total, rate.low
+        (0, 0, None)
+    """
 
     rate: float | None
     """The share that failed, from 0 to 1."""

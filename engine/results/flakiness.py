@@ -22,7 +22,13 @@ class FlakyCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flakiness:
-    """How often the repeats of a case agree at one threshold; each case counts once in each setting."""
+    """How often the repeats of a case agree at one threshold; each case counts once in each setting.
+
+    Example:
+        >>> flaky = run.analysis().flaky()
+        >>> flaky.always, flaky.sometimes, flaky.never
+        (0, 0, 0)
+    """
 
     threshold: float | None
     always: int

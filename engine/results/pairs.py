@@ -47,6 +47,10 @@ class PairedDifference:
     """Two values of an axis over the cases that both answered, in cells that differ in nothing else.
 
     Rates and differences are shares of first answers that failed, each case with the same weight.
+
+    Example:
+        >>> [(pair.a, pair.b, str(pair.verdict)) for pair in run.analysis().pairs("number")]
+        []
     """
 
     axis: str

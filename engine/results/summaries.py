@@ -15,6 +15,11 @@ class Summary:
     """The cells that share values on some axes, at one threshold: how many are answered, and their rates.
 
     Rates are shares from 0 to 1; what the answers do not say is None.
+
+    Example:
+        >>> [summary] = run.analysis().summaries()
+        >>> summary.coverage.answered, summary.values["value"].mean
+        (3, 1.0)
     """
 
     labels: Mapping[str, Any]
