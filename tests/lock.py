@@ -15,6 +15,8 @@ from tests.paths import ROOT
 CONSTRAINTS = ROOT / "constraints.txt"
 VENDORS = ROOT / "tests/jobs/serve/vendors"
 _COMMAND = "python -m tests.lock"
+_LARGE = ("duckdb", "numpy", "pandas", "pyarrow")
+"""What Inspect's packages need and the tests' own environment has: 380 MB that are not installed twice."""
 
 
 def lock(path: Path, *sources: str, requirements: str, options: list[str]) -> None:
@@ -48,7 +50,12 @@ def main() -> None:
     )
     for path in sorted(VENDORS.glob("*.txt")):
         name, _, version = path.stem.rpartition("-")
-        lock(path, requirements=f"{name}=={version}", options=options)
+        left_out = _LARGE if name == "inspect-scout" else ()
+        lock(
+            path,
+            requirements=f"{name}=={version}",
+            options=[*options, *(f"--no-emit-package={package}" for package in left_out)],
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Fetches all that the tests need from the network, before they start: `python -m tests.prepare`.
 
-The built-in model, the vendors' packages and two generators of clients, about 420 MB, into the user's cache. What is there
-already is not fetched again, and several processes may do this at once. The tests themselves fetch
+The built-in model, the vendors' packages, two generators of clients and Inspect's packages, about 500 MB,
+into the user's cache. What is there already is not fetched again, and several processes may do this at once. The tests themselves fetch
 nothing: one that misses something fails, and names this command.
 """
 

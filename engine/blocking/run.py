@@ -113,6 +113,15 @@ class BlockingRun:
         """Write the rows to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
         self._read(lambda run: run.to_parquet(path, past=past))
 
+    def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
+        """Write the answers as logs of Inspect AI into a directory; see `Run.to_inspect`.
+
+        Example:
+            >>> len(run.to_inspect("logs"))
+            1
+        """
+        return self._read(lambda run: run.to_inspect(directory, past=past))
+
     def value_columns(self) -> Mapping[str, ValueType]:
         """The names and types of all `Row.values`; see `Run.value_columns`."""
         return self._read(lambda run: run.value_columns())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import exit_codes, output
+from engine.cli.inspect_logs import FORMAT_NAMES, INSPECT, known_format, write_logs
 from engine.cli.opening import open_for_reading, store_exists
 from engine.cli.options import (
     DEFAULT_STORE,
@@ -17,7 +18,7 @@ from engine.cli.options import (
     StoreOption,
     SweepArgument,
 )
-from engine.report.formats import FORMATS, format_ending, format_named, format_of
+from engine.report.formats import FORMATS, format_ending, format_of
 from engine.report.sheet import RowFormat
 
 if TYPE_CHECKING:
@@ -165,12 +166,12 @@ def results(
     run: RunArgument = None,
     store: StoreOption = DEFAULT_STORE,
     form: Annotated[
-        RowFormat | None,
+        str | None,
         typer.Option(
             "--format",
-            parser=format_named,
-            metavar=f"[{'|'.join(FORMATS)}]",
-            autocompletion=lambda: list(FORMATS),
+            parser=known_format,
+            metavar=f"[{'|'.join(FORMAT_NAMES)}]",
+            autocompletion=lambda: list(FORMAT_NAMES),
             envvar="NIGHTSWEEP_RESULTS_FORMAT",
             help="How the rows are written; without it as the ending of --output says, else a table.",
         ),
@@ -179,9 +180,11 @@ def results(
         Path | None,
         typer.Option(
             "--output",
-            metavar="FILE",
+            "-o",
+            metavar="PATH",
             envvar="NIGHTSWEEP_RESULTS_OUTPUT",
-            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet, .arrow.",
+            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet, .arrow;"
+            " for inspect, a directory.",
         ),
     ] = None,
     with_past: Annotated[
@@ -201,7 +204,11 @@ def results(
     from engine.cli.running import run_command
     from engine.report.coverage import counts_lines
 
-    written = _choose_format(FORMATS["json"] if as_json else form, target)
+    if form == INSPECT and not as_json:
+        write_logs(run, store, target, past=with_past)
+        return
+    asked = "json" if as_json else form
+    written = _choose_format(None if asked is None else FORMATS[asked], target)
 
     async def write() -> "tuple[RowCounts, Status] | None":
         async with open_for_reading(store) as engine:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from engine.core.axes import Axis
-from engine.core.findings import JudgedTest
+from engine.core.findings import JudgedTest, Message
 from engine.core.model import Answer, CallLimit, Job, Measurement, Sends
 from engine.core.money import CallSize
 from engine.core.provenance import Fact
@@ -161,6 +161,13 @@ class JobKind(ABC):
         which `JudgedTest.failed` is judged. An answer that lists only its failed tests gives only these.
         Nothing is sent. What cannot be read is left out or None: an odd answer is no error. By default none,
         for kinds whose answers do not list tests.
+        """
+        return ()
+
+    def conversation(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[Message]:
+        """The messages of a stored answer that counts no test, such as a reply that no scorer judges.
+
+        What cannot be read is left out. By default none. The messages of tests come with `tests`.
         """
         return ()
 

@@ -22,6 +22,7 @@ from engine.core.values import ValueType
 from engine.report.files import new_file
 from engine.report.formats import FORMATS
 from engine.report.frames import ArrowSheet, require_packages, to_pandas, to_polars
+from engine.report.inspect_log.directory import open_directory
 from engine.report.sheet import Sheet, write_sheet
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
@@ -34,6 +35,7 @@ from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
 from engine.session.executor import Executor
 from engine.session.identity import Identity
+from engine.session.inspect_logs import InspectLogs, describe_run
 from engine.session.sheets import make_sheet
 from engine.session.status import StatusReader
 from engine.settings import Settings
@@ -342,6 +344,40 @@ class Run:
         sheet = await self.sheet(past=past)
         with new_file(Path(path)) as stream:
             await write_sheet(FORMATS["parquet"], sheet, stream)
+
+    async def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
+        """Write the answers of the run as logs of Inspect AI into a directory, and return the paths of the files.
+
+        There is one log, a JSON file of mode 0600, for each model and prompt, and for each value of further axes
+        such as `variations`: all axes but those of groups, thresholds, repeats and cases. A sample is a test, and
+        its epoch the repeat. A log with cells that have no answer has the status `error`, and its error says how
+        many. The directory is created if there is none. Logs of an earlier export of the same run are replaced,
+        and other files left alone; the same answers give the same files. Inspect itself is not needed. Memory
+        does not grow with the number of answers.
+
+        With `past`, also the cells that only an earlier version of the sweep asked for.
+
+        Raises UsageError if the run's service is not installed here, if the directory cannot be written, or if
+        the run was deleted meanwhile.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.submit(sweep)
+            ...         return len(await run.to_inspect("logs"))
+            >>> anyio.run(main)
+            1
+        """
+        row = await self._find_row()
+        identity = describe_run(row, self.facts)
+        with open_directory(Path(directory), identity) as logs:
+            found = InspectLogs(
+                logs, identity, self.sweep.kind, self.facts, self._row_rules(), past=past
+            )
+            async for job, raw in self._store.reader.answers(row, past=past):
+                found.add(job, raw)
+            await self._find_row()
+            return logs.finish(replaces_all=True)
 
     async def findings(self, *, past: bool = False) -> AsyncIterator[Finding]:
         """Yield each failed test of the answers that count in `rows`, in the order of the file, then of the answer.

@@ -23,8 +23,9 @@ from engine.kinds import (
     Sends,
     TextAxis,
 )
+from engine.kinds import Message as Said
 from jobs.chat.built_in import LocalModel
-from jobs.chat.completions import Completion, read_test
+from jobs.chat.completions import Completion, read_conversation, read_test
 from jobs.chat.families import same_family_warning
 from jobs.chat.inputs import MESSAGES, TEXT, messages_of, read_input
 from jobs.chat.limits import tokens_of
@@ -245,6 +246,9 @@ class CompletionKind(JobKind):
 
     def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[JudgedTest]:
         return read_test(raw)
+
+    def conversation(self, raw: bytes, labels: Mapping[str, Any]) -> Iterable[Said]:
+        return read_conversation(raw)
 
     async def run(self, job: Job, client: OpenChat, context: JobContext) -> Answer:
         parameters = job.parameters

@@ -134,6 +134,16 @@ def read_test(raw: bytes) -> Iterator[JudgedTest]:
     )
 
 
+def read_conversation(raw: bytes) -> Iterator[Message]:
+    """The messages of a stored answer, and the reply; what cannot be read is left out."""
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return
+    if isinstance(document, Mapping):
+        yield from _said(document)
+
+
 def _found(scores: Mapping[str, Any]) -> Iterator[tuple[str, bool | float]]:
     """What each scorer found, a boolean or a number, by the scorer's column."""
     for column, verdict in scores.items():

@@ -198,6 +198,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
     for form in FORMATS:
         assert scene.start("results", "--format", form).wait() == 0
         assert scene.run("results", "--format", form, "--output", f"rows.{form}").code == 0
+    assert scene.run("results", "--format", "inspect", "--output", "logs").code == 0
     assert_nothing_is_leaked(scene.folder)
 
 

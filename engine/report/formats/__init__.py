@@ -20,13 +20,6 @@ FORMATS = {form.name: form for form in _load_formats()}
 """All formats by name."""
 
 
-def format_named(name: str) -> RowFormat:
-    """The format with this name, such as `csv`. Raises ValueError, which lists the names, if there is none."""
-    if name not in FORMATS:
-        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, FORMATS))}")
-    return FORMATS[name]
-
-
 def format_ending(ending: str) -> RowFormat | None:
     """The format of files with this ending, such as `.csv`, in upper or lower case; None if there is none."""
     return next((form for form in FORMATS.values() if form.ending == ending.lower()), None)

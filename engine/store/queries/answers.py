@@ -51,6 +51,22 @@ async def answers_with_failures(
         after |= position(page[-1][0])
 
 
+async def answers(
+    database: Database, of: RunRow, *, past: bool = False
+) -> AsyncIterator[tuple[JobRow, bytes | None]]:
+    """Yield all jobs of a run with their answers, in the order of the file; None for a job without one.
+
+    With `past`, jobs that only earlier versions of the sweep asked for are included. Answers are read page by
+    page, and decompressed one at a time.
+    """
+    query = select_jobs(of, past=past).limit(_PAGE)
+    after = {"run_id": of.id, **START}
+    while page := await database.ask(partial(_page, query, after)):
+        for row, kept in page:
+            yield job_row(of, *row), None if kept is None else decompress(kept)
+        after |= position(page[-1][0])
+
+
 def _page(
     query: Select[Any], after: Mapping[str, int], connection: Connection
 ) -> list[tuple[Any, bytes | None]]:

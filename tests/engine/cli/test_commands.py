@@ -402,6 +402,30 @@ def test_a_format_that_is_asked_for_goes_before_the_ending_of_the_file_and_says_
     assert (tmp_path / "rows.xlsx").read_bytes().startswith(b"PAR1")
 
 
+def test_logs_of_inspect_go_into_a_directory_and_what_they_lack_is_said(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a", "broken"))
+
+    nowhere = nightsweep("results", "--format", "inspect")
+    written = nightsweep("results", "night", "--format", "inspect", "-o", "logs")
+    other = nightsweep("results", "--format", "Inspect", "-o", "logs")
+
+    assert nowhere.returncode == other.returncode == 2
+    assert nowhere.stderr == (
+        "nightsweep: --format inspect writes one file for each model and prompt: name a directory"
+        " with --output DIR\n"
+    )
+    assert "'Inspect' is not one of 'arrow', " in other.stderr
+    assert (written.returncode, written.stdout) == (0, "")
+    assert written.stderr == "night: 2 of 4 cells answered, 2 failed\n2 logs written to logs\n"
+    logs = [json.loads(path.read_bytes()) for path in (tmp_path / "logs").iterdir()]
+    assert {log["eval"]["model"]: log["status"] for log in logs} == {
+        "a": "success",
+        "broken": "error",
+    }
+
+
 def test_the_store_is_an_option_and_an_environment_variable(
     nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
 ) -> None:

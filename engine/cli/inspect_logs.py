@@ -1,0 +1,44 @@
+"""`results --format inspect`: the conversations of a run as logs of Inspect AI, in a directory."""
+
+from pathlib import Path
+
+from engine.cli import output
+from engine.cli.opening import open_for_reading
+from engine.core.errors import UsageError
+from engine.core.listing import quantity
+from engine.core.status import Status
+from engine.report.formats import FORMATS
+
+INSPECT = "inspect"
+FORMAT_NAMES = (*FORMATS, INSPECT)
+"""What `--format` takes: the formats of rows, and the one that writes a directory."""
+
+
+def known_format(name: str) -> str:
+    """The name of a format; raises ValueError, which lists the names, if there is none."""
+    if name not in FORMAT_NAMES:
+        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, FORMAT_NAMES))}")
+    return name
+
+
+def write_logs(run: str | None, store: str, directory: Path | None, *, past: bool) -> None:
+    """Write the logs of a run, and say how many there are and what they lack."""
+    from engine.cli.running import run_command
+    from engine.report.words import cells_line
+
+    if directory is None:
+        raise UsageError(
+            "--format inspect writes one file for each model and prompt: name a directory with --output DIR"
+        )
+
+    async def write() -> tuple[list[Path], Status]:
+        async with open_for_reading(store) as engine:
+            found = await engine.run(run)
+            written = await found.to_inspect(directory, past=past)
+            return written, await found.status()
+
+    written, status = run_command(write)
+    output.say(
+        f"{status.run}: {cells_line(status)}",
+        f"{quantity(len(written), 'log')} written to {directory}",
+    )
