@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.estimates import Estimate, Interval, estimate_clustered, estimate_of
+from engine.core.estimates import Estimate, estimate_by_case, estimate_of
 from engine.core.listed_tests import ListedTest, Listing, count_listed_cases
+from engine.core.statistics import Method
 
 
 class CaseNumbers(NamedTuple):
@@ -74,9 +75,12 @@ class CellTests:
         There is no interval if its tests belong to cases that the answer does not name.
         """
         if self.is_one_each:
-            return estimate_of(self.failed, self.total, Interval.WILSON)
+            return estimate_of(self.failed, self.total, Method.WILSON)
         if (by_case := self.by_case()) is not None:
-            return estimate_clustered((one.failed, one.tests) for one in by_case.values())
+            return estimate_by_case(
+                ((one.failed, one.tests) for one in by_case.values()),
+                is_layered=any(one.tests > one.first for one in by_case.values()),
+            )
         return estimate_of(self.failed, self.total, None)
 
     def numbers(self) -> CaseNumbers:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from engine.core.statistics import clustered_rate, failure_rate, wilson
+from engine.core.statistics import Method, failure_rate, rate_interval, wilson
 
 
 class Rate(StrEnum):
@@ -24,17 +24,6 @@ class Rate(StrEnum):
     """Of all tests, those that failed: the vendor's rate."""
 
 
-class Interval(StrEnum):
-    """How an interval of 95 % was made."""
-
-    WILSON = "wilson"
-    """Wilson's score interval: each test is the one answer to a case of its own."""
-    CLUSTERED = "clustered"
-    """By case, because several answers to one case are not independent."""
-    ONE_ASKING = "one asking"
-    """Wilson's at the number of tests that ask each case once: the answers do not name their cases."""
-
-
 class Estimate(NamedTuple):
     """A rate with its interval; what is not known is None.
 
@@ -52,11 +41,11 @@ class Estimate(NamedTuple):
     """What `failed` is a part of."""
     low: float | None
     high: float | None
-    interval: Interval | None
+    interval: Method | None
     """How `low` and `high` were made."""
 
 
-def estimate_of(failed: int, total: int, interval: Interval | None) -> Estimate:
+def estimate_of(failed: int, total: int, interval: Method | None) -> Estimate:
     """The share of `failed` in `total`, with Wilson's interval at `total` unless `interval` is None."""
     bounds = None if interval is None else wilson(failed, total)
     low, high = bounds or (None, None)
@@ -64,16 +53,15 @@ def estimate_of(failed: int, total: int, interval: Interval | None) -> Estimate:
     return Estimate(failure_rate(failed, total), failed, total, low, high, made)
 
 
-def estimate_clustered(cases: Iterable[tuple[int, int]]) -> Estimate:
+def estimate_by_case(cases: Iterable[tuple[int, int]], *, is_layered: bool = False) -> Estimate:
     """The share that failed of tests given by case, as (failed, tests) of each.
 
-    The interval is Wilson's if each case has one test. Fewer than two cases say nothing about others: there is
-    none.
+    `is_layered` says that cases that failed were asked again in variations. Fewer than two cases say nothing about
+    others: then there is no interval.
     """
     counts = [(failed, tests) for failed, tests in cases if tests]
     failed, total = sum(one for one, _ in counts), sum(tests for _, tests in counts)
-    if total == len(counts):
-        return estimate_of(failed, total, Interval.WILSON)
-    if (found := clustered_rate(counts)) is None:
+    found = rate_interval(counts, layered=is_layered)
+    if found is None:
         return estimate_of(failed, total, None)
-    return Estimate(found.rate, failed, total, found.low, found.high, Interval.CLUSTERED)
+    return Estimate(found.rate, failed, total, found.low, found.high, found.method)

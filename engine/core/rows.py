@@ -58,8 +58,9 @@ class Row:
     ci_low: float | None = None
     ci_high: float | None = None
     interval: str | None = None
-    """How the interval was made: `wilson` where each test is the one answer to a case of its own, `clustered` where
-    cases have several tests; None without one, because the answer does not name the cases of its tests."""
+    """How the interval was made: `Wilson` where each test is the one answer to a case of its own, `clustered` where
+    cases have several tests, `layered` where cases that failed have variations; None without an interval, because
+    the answer does not name the cases of its tests or too few of them failed, or passed."""
     cases: int | None = None
     """Cases whose first answer, before any variations, was judged."""
     first_failed: int | None = None

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from engine.core.cell_tests import CellTests
-from engine.core.estimates import Estimate, Interval, Rate, estimate_clustered, estimate_of
+from engine.core.estimates import Estimate, Rate, estimate_by_case, estimate_of
 from engine.core.rows import Coverage
 from engine.core.statistics import (
+    Method,
     clustered_mean,
     clustered_rate,
     failure_rate,
@@ -244,12 +245,15 @@ class Sample:
         tallies = self.cases.values()
         match rate:
             case Rate.FAILURE:
-                return estimate_clustered((one.failed, one.tests) for one in tallies)
+                return estimate_by_case(
+                    ((one.failed, one.tests) for one in tallies),
+                    is_layered=any(one.tests > one.first for one in tallies),
+                )
             case Rate.FIRST:
-                return estimate_clustered((one.first_failed, one.first) for one in tallies)
+                return estimate_by_case((one.first_failed, one.first) for one in tallies)
             case Rate.CASES:
                 failed = sum(one.failed > 0 for one in tallies)
-                return estimate_of(failed, len(tallies), Interval.WILSON)
+                return estimate_of(failed, len(tallies), Method.WILSON)
 
     @property
     def case_count(self) -> int | None:
@@ -304,7 +308,7 @@ class Sample:
                 is_known = len(known) == len(unnamed) and self._first is not None
                 if self.cases or not is_asked_once or not is_known:
                     return _UNKNOWN
-                return estimate_of(sum(known), self._first or 0, Interval.WILSON)
+                return estimate_of(sum(known), self._first or 0, Method.WILSON)
 
 
 _UNKNOWN = Estimate(None, 0, 0, None, None, None)
@@ -328,8 +332,8 @@ def _sum(one: CaseTally, other: CaseTally) -> CaseTally:
 def _estimate_at(failed: int, total: int, size: int | None, is_asked_once: bool) -> Estimate:
     """A rate with Wilson's interval at `size` independent tests; without an interval if that is unknown."""
     if size is None or is_asked_once or not total:
-        return estimate_of(failed, total, None if size is None else Interval.WILSON)
+        return estimate_of(failed, total, None if size is None else Method.WILSON)
     rate = failure_rate(failed, total)
     assert rate is not None
     low, high = wilson_of_rate(rate, size)
-    return Estimate(rate, failed, total, low, high, Interval.ONE_ASKING)
+    return Estimate(rate, failed, total, low, high, Method.ONE_REPEAT)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from engine import Analysis, Rate, Summary, UsageError
-from engine.core.estimates import Interval
-from engine.core.statistics import clustered_rate, compare_pairs, wilson
+from engine.core.statistics import Method, clustered_rate, compare_pairs, wilson
 from engine.core.values import Value
 from engine.kinds import Answer, Job, Permanent
 from engine.testing import ScriptedService, scored
@@ -72,7 +71,7 @@ async def test_rates_are_given_by_axis_and_threshold_with_the_cases_they_are_of(
     ]
     of_b = found[-1].first_rate
     assert (of_b.low, of_b.high) == wilson(10, 20)
-    assert of_b.interval is Interval.WILSON
+    assert of_b.interval is Method.WILSON
 
 
 async def test_repeats_of_a_case_are_one_case_and_do_not_narrow_the_interval(
@@ -85,7 +84,7 @@ async def test_repeats_of_a_case_are_one_case_and_do_not_narrow_the_interval(
     expected = clustered_rate([(5, 5)] * 8 + [(0, 5)] * 12)
     assert expected is not None
     assert (often.first_rate.low, often.first_rate.high) == (expected.low, expected.high)
-    assert often.first_rate.interval is Interval.CLUSTERED
+    assert often.first_rate.interval is Method.CLUSTERED
     assert once.first_rate.low is not None
     assert often.first_rate.low is not None
     assert often.first_rate.low <= once.first_rate.low
@@ -98,7 +97,7 @@ async def test_repeats_that_do_not_name_their_cases_count_as_one_asking(tmp_path
     [found] = await summaries(tmp_path, unnamed, [], repeats=5)
 
     rate = found.failure_rate
-    assert (rate.failed, rate.total, rate.interval) == (40, 100, Interval.ONE_ASKING)
+    assert (rate.failed, rate.total, rate.interval) == (40, 100, Method.ONE_REPEAT)
     assert (rate.low, rate.high) == wilson(8, 20)
     assert found.first_rate.rate is None
     assert found.cases is None

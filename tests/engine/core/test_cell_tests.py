@@ -3,9 +3,8 @@
 import pytest
 
 from engine.core.cell_tests import CaseNumbers, CellTests
-from engine.core.estimates import Interval
 from engine.core.listed_tests import ListedTest, Listing
-from engine.core.statistics import wilson
+from engine.core.statistics import Method, wilson
 
 AT = 0.5
 
@@ -37,7 +36,7 @@ def test_where_each_case_has_one_answer_all_rates_are_one_and_the_interval_is_wi
     estimate = tests.estimate()
 
     assert tests.numbers() == CaseNumbers(cases=4, first_failed=2, cases_failed=2)
-    assert (estimate.rate, estimate.interval) == (0.5, Interval.WILSON)
+    assert (estimate.rate, estimate.interval) == (0.5, Method.WILSON)
     assert (estimate.low, estimate.high) == wilson(2, 4)
 
 
@@ -69,7 +68,7 @@ def test_an_interval_over_several_answers_to_a_case_is_wider_than_one_over_as_ma
 
     alone = wilson(15, 30)
     assert alone is not None
-    assert estimate.interval is Interval.CLUSTERED
+    assert estimate.interval is Method.LAYERED
     assert estimate.low is not None
     assert estimate.high is not None
     assert estimate.low < alone[0]
@@ -104,7 +103,7 @@ def test_unnamed_cases_with_one_answer_each_have_wilsons_interval() -> None:
     tests = cell(*[ListedTest(None, 0, 0.1)] * 2, *[ListedTest(None, 0, 0.9)] * 8)
 
     assert tests.numbers() == CaseNumbers(cases=10, first_failed=2, cases_failed=2)
-    assert tests.estimate().interval is Interval.WILSON
+    assert tests.estimate().interval is Method.WILSON
 
 
 def test_a_test_whose_layer_is_unknown_makes_the_cases_unknown() -> None:
@@ -123,7 +122,6 @@ def test_questions_without_an_answer_are_no_cases_unless_they_count_as_failed() 
     assert left_out.numbers() == CaseNumbers(cases=2, first_failed=1, cases_failed=1)
     assert failed.numbers() == CaseNumbers(cases=3, first_failed=2, cases_failed=2)
     assert (failed.failed, failed.total) == (3, 4)
-    assert failed.estimate().interval is Interval.CLUSTERED
 
 
 def test_unlisted_questions_that_count_as_failed_make_the_cases_unknown() -> None:
