@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     )
     from engine.core.estimates import Estimate, Rate
     from engine.core.findings import Finding, JudgedTest, Message
+    from engine.core.gates import (
+        CaseShare,
+        Certainty,
+        Decision,
+        GateCheck,
+        GateRule,
+        GateRules,
+        GateVerdict,
+        OverallRate,
+    )
     from engine.core.inspection import (
         Attempt,
         EventFilter,
@@ -61,6 +71,9 @@ __all__ = [
     "Backup",
     "BlockingContext",
     "BlockingRun",
+    "CaseShare",
+    "Certainty",
+    "Decision",
     "Deleted",
     "Difference",
     "Engine",
@@ -70,6 +83,10 @@ __all__ = [
     "Finding",
     "Flakiness",
     "FunctionJob",
+    "GateCheck",
+    "GateRule",
+    "GateRules",
+    "GateVerdict",
     "IdentityChanged",
     "Interrupted",
     "JobContext",
@@ -85,6 +102,7 @@ __all__ = [
     "Message",
     "NightsweepError",
     "Outcome",
+    "OverallRate",
     "PairedDifference",
     "Permanent",
     "Place",
@@ -162,6 +180,19 @@ _HOMES = {
     "Measurement": "engine.core.model",
     "Outcome": "engine.core.outcomes",
     **dict.fromkeys(("JudgedTest", "Finding", "Message"), "engine.core.findings"),
+    **dict.fromkeys(
+        (
+            "CaseShare",
+            "Certainty",
+            "Decision",
+            "GateCheck",
+            "GateRule",
+            "GateRules",
+            "GateVerdict",
+            "OverallRate",
+        ),
+        "engine.core.gates",
+    ),
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from engine.blocking.execution import execute_run, execute_sweep
 from engine.blocking.loop import call, entering, has_ended
 from engine.core.findings import Finding
+from engine.core.gates import GateRules, GateVerdict
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
 from engine.core.outcomes import Outcome
 from engine.core.rows import Row
@@ -121,6 +122,24 @@ class BlockingRun:
             1
         """
         return self._read(lambda run: run.to_inspect(directory, past=past))
+
+    def gate(
+        self, rules: GateRules, *, against: str | None = None, across_judges: bool = False
+    ) -> GateVerdict:
+        """Decide whether the failure rates are within limits; `against` names a run of the store. See `Run.gate`.
+
+        Example:
+            >>> run.gate(GateRules(fail_above=0.2)).reason
+            'nothing was measured'
+        """
+
+        async def decide() -> GateVerdict:
+            async with open_engine(self.store, registry=self._registry, read_only=True) as engine:
+                other = None if against is None else await engine.run(against)
+                run = await engine.run(self.name)
+                return await run.gate(rules, against=other, across_judges=across_judges)
+
+        return call(decide)
 
     def value_columns(self) -> Mapping[str, ValueType]:
         """The names and types of all `Row.values`; see `Run.value_columns`."""

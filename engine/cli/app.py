@@ -8,6 +8,7 @@ from engine.cli.backup import backup
 from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
+from engine.cli.gate import gate
 from engine.cli.group import ExtensibleGroup
 from engine.cli.inspection import events, jobs, show
 from engine.cli.run import rejudge, resume, run
@@ -68,6 +69,7 @@ for _command in (
     jobs,
     show,
     results,
+    gate,
     runs,
     retry,
     pause,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.clock import Clock
 from engine.core.errors import UsageError
 from engine.core.findings import Finding
+from engine.core.gates import GateRules, GateVerdict
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
 from engine.core.model import Sends
@@ -34,8 +35,10 @@ from engine.session import inspection
 from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
 from engine.session.executor import Executor
+from engine.session.gating import gate
 from engine.session.identity import Identity
 from engine.session.inspect_logs import InspectLogs, describe_run
+from engine.session.judges import Judging, refuse_other_judges
 from engine.session.sheets import make_sheet
 from engine.session.status import StatusReader
 from engine.settings import Settings
@@ -397,6 +400,32 @@ class Run:
         async for finding in findings(answers, kind, run=self.name, names=names, past=past):
             yield finding
         await self._find_row()
+
+    async def gate(
+        self,
+        rules: GateRules,
+        *,
+        against: "Run | None" = None,
+        across_judges: bool = False,
+    ) -> GateVerdict:
+        """Decide whether the run's failure rates are within the limits of `rules`.
+
+        Each combination of the axes in `rules.by`, and each threshold, is checked on its own. With `against`,
+        the failure rate must not be above that run's by more than `rules.margin`, over the cells that both
+        have. A check is undecided if nothing was measured, or if fewer cells have numbers than
+        `rules.require_coverage` demands.
+
+        Raises UsageError if the rules demand nothing, or name an axis or a threshold that the run does not have,
+        if the cells of the two runs cannot be matched, and, without `across_judges`, if they were judged
+        differently.
+        """
+        if against is not None and not across_judges:
+            refuse_other_judges(await self._judging(), await against._judging())  # noqa: SLF001  # a run as well
+        return await gate(self, rules, against)
+
+    async def _judging(self) -> Judging:
+        """What decided how the run's replies were judged, to find out whether another run can be compared."""
+        return Judging.of(await self._find_row(), self.facts, self._sweep_if_installed())
 
     async def value_columns(self) -> Mapping[str, ValueType]:
         """The names of all `Row.values` of the run in alphabetical order, each with its type.

@@ -1,8 +1,9 @@
 """A service whose models do what their names say, for tests of the command line."""
 
+import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ from engine.kinds import (
     Job,
     JobContext,
     JobKind,
+    JudgedTest,
     Measurement,
+    Message,
     NumberAxis,
     Permanent,
     QuotaExceeded,
@@ -28,6 +31,19 @@ from engine.kinds import (
     UsageError,
     resolve_secret,
 )
+
+HOSTILE = (
+    "\x1b[31mred\x00\n::error::mine\n##[error]mine\n]]></failure>\n````\n@someone ![x](http://x)"
+    "\u202egnp.exe \ud800"
+)
+"""What the model named `hostile` replies."""
+
+
+def texts_of(model: str) -> tuple[str, str, str]:
+    """The replies of a model to its three cases."""
+    if model == "hostile":
+        return HOSTILE, "x" * 1_000_000, ""
+    return "bad", "fair", "good"
 
 
 class ScriptedSettings(ServiceSettings):
@@ -73,9 +89,27 @@ class ScriptedKind(JobKind):
         scores = (0.1, 0.2, 0.3) if self._judge == "strict" else (0.1, 0.4, 0.8)
         failed = sum(score < job.parameters["threshold"] for score in scores)
         return Answer(
-            raw=b"{}",
+            raw=json.dumps(
+                [
+                    (score, text)
+                    for score, text in zip(scores, texts_of(job.labels["model"]), strict=True)
+                ]
+            ).encode(),
             measurement=Measurement(passed=3 - failed, failed=failed, tests=3, scores=scores),
         )
+
+    def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
+        for number, (score, text) in enumerate(json.loads(raw)):
+            yield JudgedTest(
+                failed=score < labels["threshold"],
+                case=f"case-{number}",
+                layer=0,
+                score=score,
+                messages=(
+                    Message(role="user", content="Hello?"),
+                    Message(role="assistant", content=text),
+                ),
+            )
 
 
 class ScriptedService(Service):
