@@ -1,10 +1,10 @@
 """The tests of one cell: how many failed at its threshold, of how many cases."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from engine.core.estimates import Estimate, estimate_by_case, estimate_of
-from engine.core.listed_tests import ListedTest, Listing, count_listed_cases
+from engine.core.listed_tests import ListedTest, Listing, count_listed_cases, read_flat
 from engine.core.statistics import Method
 
 
@@ -110,6 +110,19 @@ class CellTests:
             cases += sum(test.layer == 0 and test.score is None for test in listing.tests)
         # Whose variations failed is unknown without names.
         return CaseNumbers(cases, first, first if first == len(failed) else None)
+
+    def one_each_by_case(self) -> tuple[tuple[str, ...], list[bool]] | None:
+        """The names of the cases and whether each has failed, if each has one answer, of layer 0.
+
+        None otherwise, and if the answer does not name and list them all; then `by_case` may know more.
+        """
+        if self.listing is None or self.threshold is None or not self.is_one_each:
+            return None
+        names, scores = read_flat(self.listing)
+        if len(scores) != self.total or None in names:
+            return None
+        threshold = self.threshold
+        return cast("tuple[str, ...]", names), [score < threshold for score in scores]
 
     def by_case(self) -> dict[str, CaseCounts] | None:
         """The tests of each case by its name; None if the answer does not name and list them all."""

@@ -1,9 +1,8 @@
 """Samples of tests: what was observed of the settings of a sweep, and the rates of any set of them."""
 
 from array import array
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from engine.core.cell_tests import CellTests
@@ -33,52 +32,53 @@ class CaseTally(NamedTuple):
     first_failed: int
 
 
-_COLUMNS = len(CaseTally._fields)
-
-
 class CaseTable:
     """Tallies of cases by name; settings that asked the same cases share their names."""
 
-    __slots__ = ("_counts", "_names")
+    __slots__ = ("_counts", "_failed", "_names", "_rounds")
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
-        self._counts = array("I")
+        # Most answers ask each case once: of them only the number and the failures are kept, by case.
+        self._rounds = 0
+        self._failed = array("I")
+        self._counts: dict[str, CaseTally] = {}
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._names) + sum(name not in self._names for name in self._counts)
 
     def __iter__(self) -> Iterator[tuple[str, CaseTally]]:
-        counts = self._counts
-        for number, name in enumerate(self._names):
-            at = number * _COLUMNS
-            yield name, CaseTally(*counts[at : at + _COLUMNS])
+        rest = dict(self._counts)
+        for name, failed in zip(self._names, self._failed, strict=True):
+            tally = CaseTally(self._rounds, failed, self._rounds, failed)
+            yield name, add_tallies(tally, rest.pop(name)) if name in rest else tally
+        yield from rest.items()
+
+    def add_round(self, names: tuple[str, ...], failed: Sequence[bool]) -> None:
+        """Add one first answer to each of these cases, in place."""
+        if not self._rounds:
+            self._names, self._failed = names, array("I", bytes(4 * len(names)))
+        if names != self._names:
+            self.add(
+                {name: CaseTally(1, one, 1, one) for name, one in zip(names, failed, strict=True)}
+            )
+            return
+        self._rounds += 1
+        counts = self._failed
+        for number, has_failed in enumerate(failed):
+            if has_failed:
+                counts[number] += 1
 
     def add(self, tallies: Mapping[str, CaseTally]) -> None:
         """Add tallies by name, in place."""
-        if not self._names:
-            self._names = _shared(tuple(tallies))
-            self._counts = array("I", [one for tally in tallies.values() for one in tally])
-            return
         for name, tally in tallies.items():
-            at = _positions(self._names).get(name)
-            if at is None:
-                self._names = _shared((*self._names, name))
-                self._counts.extend(tally)
-                continue
-            for column, count in enumerate(tally):
-                self._counts[at + column] += count
+            before = self._counts.get(name)
+            self._counts[name] = tally if before is None else add_tallies(before, tally)
 
 
-@lru_cache(65_536)
-def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
-    """One object for all equal tuples of names."""
-    return names
-
-
-@lru_cache(65_536)
-def _positions(names: tuple[str, ...]) -> Mapping[str, int]:
-    return {name: number * _COLUMNS for number, name in enumerate(names)}
+def add_tallies(one: CaseTally, other: CaseTally) -> CaseTally:
+    """The sum of two tallies."""
+    return CaseTally(*map(int.__add__, one, other))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +131,9 @@ class Setting:
             self.cases_failed = None
         elif self.cases_failed is not None:
             self.cases_failed += numbers.cases_failed
+        if (found := tests.one_each_by_case()) is not None:
+            self.cases.add_round(*found)
+            return
         by_case = tests.by_case()
         if by_case is None:
             self.unnamed += 1
@@ -221,7 +224,7 @@ class Sample:
         self.failed += setting.failed
         for key, tally in _tallies(setting, scope, case):
             before = self.cases.get(key)
-            self.cases[key] = tally if before is None else _sum(before, tally)
+            self.cases[key] = tally if before is None else add_tallies(before, tally)
         self._first = _plus(self._first, setting.first)
         self._first_failed += setting.first_failed
         if setting.answers and case is None and setting.unnamed:
@@ -323,10 +326,6 @@ def _tallies(
             yield (*scope, name), tally
     elif setting.answers:
         yield case, setting.tally
-
-
-def _sum(one: CaseTally, other: CaseTally) -> CaseTally:
-    return CaseTally(*map(int.__add__, one, other))
 
 
 def _estimate_at(failed: int, total: int, size: int | None, is_asked_once: bool) -> Estimate:

@@ -49,7 +49,9 @@ class Analysis:
 
     def flaky(self, threshold: float | None = None) -> Flakiness:
         """How often the repeats of a case agree at a threshold, by default the highest."""
-        return find_flaky(self.seen, self.thresholds[-1] if threshold is None else threshold)
+        if threshold is None and self.thresholds:
+            threshold = self.thresholds[-1]
+        return find_flaky(self.seen, threshold)
 
     def field(self, name: str) -> str:
         """The field of an axis, given as in rows or in sweep files; raises UsageError if there is none."""
