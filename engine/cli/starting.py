@@ -31,6 +31,7 @@ def init(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             metavar="FILE",
             envvar="NIGHTSWEEP_INIT_OUTPUT",
             help="The file; without it KIND.yaml. The sweep is named after it.",
@@ -131,6 +132,7 @@ def schema(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             metavar="FILE",
             envvar="NIGHTSWEEP_SCHEMA_OUTPUT",
             help="Write to a file instead of stdout; an older schema there is replaced.",

@@ -197,7 +197,9 @@ class SampleReader:
 
     def _with_prompt(self, answer: AnswerOf, messages: Sequence[Message]) -> Sequence[Message]:
         """A conversation with the system prompt before it, which answers of groups leave out."""
-        if self.fields.prompt is None or not messages or messages[0].role == _SYSTEM:
+        if self.fields.group is None or self.fields.prompt is None or not messages:
+            return messages
+        if messages[0].role == _SYSTEM:
             return messages
         content = self._content(answer, self.fields.prompt)
         if not isinstance(content, str):

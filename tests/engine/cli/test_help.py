@@ -166,6 +166,10 @@ def test_the_version_is_that_of_the_distribution(nightsweep: Nightsweep) -> None
     assert nightsweep("--version").stdout == f"nightsweep {version('nightsweep')}\n"
 
 
+SHORT = {"--verbose": "-v", "--output": "-o"}
+"""The options that have a letter, in every command that has them."""
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_json_and_every_option_an_environment_variable(name: str) -> None:
     group = get_command(app)
@@ -179,7 +183,7 @@ def test_every_command_has_json_and_every_option_an_environment_variable(name: s
     ) as inner:
         for option in options.values():
             short = [text for text in option.opts if not text.startswith("--")]
-            assert short == (["-v"] if "--verbose" in option.opts else [])
+            assert short == [letter for name, letter in SHORT.items() if name in option.opts]
             assert "NIGHTSWEEP_" in option.get_help_record(inner)[1]
 
 

@@ -1,5 +1,6 @@
 """Chat sweeps end to end: what is sent, what rows hold, and what odd answers come to."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,29 @@ async def test_without_scorers_replies_are_kept_and_nothing_is_tested(tmp_path: 
     assert (ran.status.cells_done, ran.status.cells_failed) == (2, 0)
     assert [(row.passed, row.failed, row.failure_rate) for row in ran.rows] == [(0, 0, None)] * 2
     assert [row.values["reply"] for row in ran.rows] == ["Paris", "Kyoto"]
+
+
+async def test_replies_that_no_scorer_judges_are_read_as_conversations(tmp_path: Path) -> None:
+    ran = await run_sweep(
+        know_capitals,
+        tmp_path / "store.db",
+        {"system_prompts": [{"name": "brief", "text": "One word."}]},
+    )
+    async with open_engine(tmp_path / "store.db", read_only=True) as engine:
+        run = await engine.run()
+        [path] = await run.to_inspect(tmp_path / "logs")
+
+    [france, japan] = json.loads(path.read_bytes())["samples"]
+    assert (france["id"], france["scores"]) == ("france", {})
+    assert [(one["role"], one["content"]) for one in japan["messages"]] == [
+        ("system", "One word."),
+        ("user", "The capital of Japan?"),
+        ("assistant", "Kyoto"),
+    ]
+    kind = run.sweep.kind
+    for odd in (b"", b"[]", b'{"messages":[7,{"role":"user"}],"reply":null}'):
+        assert list(kind.conversation(odd, {})) == []
+    assert ran.findings == []
 
 
 async def test_a_scorer_that_does_not_decide_only_reports(tmp_path: Path) -> None:
