@@ -13,7 +13,7 @@ from itertools import product
 from math import comb, exp, lgamma
 from random import Random
 
-from engine.core.statistics import Counts, paired_difference, rate_interval
+from engine.core.statistics import Counts, paired_difference, rate_interval, wilson
 
 VARIATIONS = 3
 RATES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.8)
@@ -74,13 +74,20 @@ def designs(
         yield Design(cases=one[0], repeats=one[1], correlation=one[2], layers=one[3])
 
 
-def cover_rate(design: Design, rounds: int, seed: int) -> Coverage:
-    """How often the interval of one failure rate holds the true one; each of `RATES` in turn."""
+def cover_rate(design: Design, rounds: int, seed: int, *, plain: bool = False) -> Coverage:
+    """How often the interval of one failure rate holds the true one; each of `RATES` in turn.
+
+    `plain` takes Wilson's interval as if all tests were independent.
+    """
     chance, coverage = Random(f"{seed} {design}"), Coverage()
     for index in range(rounds):
         rate = RATES[index % len(RATES)]
-        found = rate_interval(draw_cases(chance, design, rate), layered=design.layers > 0)
-        interval = None if found is None else (found.low, found.high)
+        cases = draw_cases(chance, design, rate)
+        if plain:
+            interval = wilson(sum(f for f, _ in cases), sum(n for _, n in cases))
+        else:
+            found = rate_interval(cases, layered=design.layers > 0)
+            interval = None if found is None else (found.low, found.high)
         coverage.add(interval, true_rate(rate, design.correlation, design.layers), rate)
     return coverage
 

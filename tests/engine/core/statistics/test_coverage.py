@@ -12,9 +12,9 @@ from tests.engine.core.statistics.simulation import (
     designs,
 )
 
-CASES, REPEATS, CORRELATIONS = (12, 24, 60, 200), (1, 3, 5), (0.1, 0.4, 0.7)
-ROUNDS = 60
-"""For each combination: each rate of the simulation ten times."""
+CASES, REPEATS, CORRELATIONS = (12, 24, 60, 200), (1, 3, 5), (0.1, 0.7)
+ROUNDS = 120
+"""For each combination: each rate of the simulation twenty times."""
 PAIRED_ROUNDS = 36
 """For each combination: each pair of rates six times, with independent and with related models."""
 SEED = 1
