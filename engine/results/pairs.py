@@ -83,8 +83,8 @@ def pairs_of(seen: Observations, axis: str) -> list[PairedDifference]:
     found = []
     for threshold in seen.thresholds:
         compared = list(_compare_levels(seen, axis, threshold))
-        corrected = holm([one.p for _, _, _, one in compared])
-        for (a, b, rates, one), p_corrected in zip(compared, corrected, strict=True):
+        corrected = holm([one.p for _, _, one in compared])
+        for (a, b, one), p_corrected in zip(compared, corrected, strict=True):
             interval = one.interval
             needed = cases_needed(interval.difference, interval.sd**2)
             found.append(
@@ -94,8 +94,8 @@ def pairs_of(seen: Observations, axis: str) -> list[PairedDifference]:
                     b=b,
                     threshold=threshold,
                     cases=one.cases,
-                    rate_a=rates[0],
-                    rate_b=rates[1],
+                    rate_a=one.rate_a,
+                    rate_b=one.rate_b,
                     difference=interval.difference,
                     low=interval.low,
                     high=interval.high,
@@ -111,16 +111,14 @@ def pairs_of(seen: Observations, axis: str) -> list[PairedDifference]:
 
 def _compare_levels(
     seen: Observations, axis: str, threshold: float | None
-) -> Iterator[tuple[str, str, tuple[float, float], PairedComparison]]:
-    """Each pair of values with a case in common: their names, their rates over these cases, and the comparison."""
+) -> Iterator[tuple[str, str, PairedComparison]]:
+    """Each pair of values with a case in common: their names, and the comparison."""
     levels = _tally_levels(seen, axis, threshold)
     names = _name_levels(axis, list(levels))
     for a, b in combinations(levels, 2):
-        pairs = list(_shared_cases(levels[a], levels[b]))
-        compared = compare_pairs(pairs)
+        compared = compare_pairs(list(_shared_cases(levels[a], levels[b])))
         if compared is not None:
-            rates = _mean_rate([one for one, _ in pairs]), _mean_rate([one for _, one in pairs])
-            yield names[a], names[b], rates, compared
+            yield names[a], names[b], compared
 
 
 Tallies: TypeAlias = dict[tuple[Any, ...], dict[CaseKey, CaseTally]]
@@ -152,10 +150,6 @@ def _shared_cases(a: Tallies, b: Tallies) -> Iterator[tuple[Counts, Counts]]:
                 sums[case] = list(map(int.__add__, before, counts))
     for failed_a, total_a, failed_b, total_b in sums.values():
         yield (failed_a, total_a), (failed_b, total_b)
-
-
-def _mean_rate(counts: Sequence[Counts]) -> float:
-    return sum(failed / total for failed, total in counts) / len(counts)
 
 
 def _name_levels(axis: str, levels: Sequence[Level]) -> dict[Level, str]:

@@ -33,7 +33,6 @@ from engine.core.statistics.rates import (
     layered_rate,
     rate_bounds,
     rate_interval,
-    unnamed_rate,
     wilson,
     wilson_of_rate,
 )
@@ -67,7 +66,6 @@ __all__ = [
     "repeats_needed",
     "sign_flip_p",
     "t_quantile",
-    "unnamed_rate",
     "unpaired_difference",
     "variance_components",
     "wilson",

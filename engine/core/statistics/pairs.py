@@ -10,6 +10,9 @@ from engine.core.statistics.quantiles import Z_95, t_quantile
 from engine.core.statistics.rates import Counts, wilson
 from engine.core.statistics.sign_flips import sign_flip_p
 
+_MOST_REPEATS = 5
+"""Repeats beyond which pseudo-cases remain as large: smaller ones were measured to cover too seldom."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifferenceInterval:
@@ -72,7 +75,7 @@ def paired_difference(differences: Sequence[float], repeats: int) -> DifferenceI
     """The mean of the differences of rates by case, with its interval; None without cases.
 
     `repeats` is how often each side was asked each case. Two pseudo-cases that differ by ±1 /
-    sqrt(repeats) are added to the n cases. The interval is the mean of the n + 2 ± Student's t with n + 1
+    sqrt(repeats), or ±1 / sqrt(5) with more repeats, are added to the n cases. The interval is the mean of the n + 2 ± Student's t with n + 1
     degrees of freedom times their standard deviation / sqrt(n + 2), within -1..1. With one answer a
     case it is the interval of Bonett and Price: the same with the normal quantile and a variance
     divided by n + 2. `difference` is the mean of the n cases, without the pseudo-cases.
@@ -85,7 +88,7 @@ def paired_difference(differences: Sequence[float], repeats: int) -> DifferenceI
     count = len(differences)
     if not count:
         return None
-    pseudo = 1 / sqrt(repeats)
+    pseudo = 1 / sqrt(min(repeats, _MOST_REPEATS))
     mean = sum(differences) / (count + 2)
     squares = sum((one - mean) ** 2 for one in (*differences, pseudo, -pseudo))
     if repeats == 1:

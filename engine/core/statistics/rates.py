@@ -172,18 +172,6 @@ def layered_rate(cases: Sequence[Counts]) -> RateInterval | None:
     )
 
 
-def unnamed_rate(failed: int, total: int, repeats: int) -> RateInterval | None:
-    """The failure rate of answers that do not name their cases, with its interval.
-
-    Which tests belong to one case is unknown, so only the tests of one repeat count as independent:
-    the interval is Wilson's at total / repeats tests. None without tests. Not for layered answers,
-    of which even one repeat has several tests of a case.
-    """
-    assert 0 <= failed <= total, f"{failed} failed of {total}"
-    assert repeats > 0, f"{repeats} repeats"
-    return _of_size(Method.ONE_REPEAT, failed, total, total / repeats) if total else None
-
-
 def _of_size(
     method: Method, failed: int, total: int, size: float, quantile: float = Z_95
 ) -> RateInterval:

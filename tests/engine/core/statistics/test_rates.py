@@ -9,7 +9,6 @@ from engine.core.statistics import (
     layered_rate,
     rate_bounds,
     rate_interval,
-    unnamed_rate,
     wilson,
     wilson_of_rate,
 )
@@ -176,12 +175,3 @@ def test_the_interval_fits_how_the_cases_were_asked() -> None:
     assert found[2] == layered_rate(often)
     assert rate_interval([(1, 3)]) is None
     assert rate_interval([]) is None
-
-
-def test_answers_that_do_not_name_their_cases_count_as_those_of_one_repeat() -> None:
-    found = unnamed_rate(12, 60, repeats=3)
-
-    assert found is not None
-    assert found.method == "one repeat"
-    assert (found.low, found.high) == wilson(4, 20)
-    assert unnamed_rate(0, 0, repeats=3) is None
