@@ -116,6 +116,17 @@ async def test_reused_answers_are_reported_with_their_run_and_date(
     assert [one.cells for one in of_deleted.reused] == [1]
 
 
+async def test_a_reused_answer_keeps_the_cases_that_it_lists(tmp_path: Path) -> None:
+    service = ScriptedService(lambda job: scored(0.1, 0.9, cases=["one", "other"]))
+    async with opened(tmp_path / "store.db", service) as engine:
+        first, _ = await finished(engine, sweep(service))
+        again, _ = await finished(engine, sweep(service, name="again"))
+        rows = [row for run in (first, again) async for row in run.rows()]
+
+    assert [row.source for row in rows] == [Source.MEASURED, Source.REUSED]
+    assert [(row.cases, row.first_failed) for row in rows] == [(2, 1), (2, 1)]
+
+
 async def test_a_fresh_run_asks_everything_again_and_reuses_nothing(tmp_path: Path) -> None:
     asked = Asked()
     service = ScriptedService(asked)

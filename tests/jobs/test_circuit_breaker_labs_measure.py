@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kinds import JobError, Measurement, Permanent, Transient
+from engine.kinds import JobError, ListedTest, Listing, Measurement, Permanent, Transient
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from tests.contracts.answers import GROUPS, VERSIONS, evaluate
+
+ASKED = {
+    "openrouter_model_name": "m",
+    "system_prompt": "",
+    "test_case_groups": ["psychosis_delusions"],
+    "threshold": 0.5,
+    "variations": 3,
+    "maximum_iteration_layers": 2,
+}
 
 
 def _body(**fields: Any) -> bytes:
@@ -53,9 +62,7 @@ def test_the_cases_before_any_was_varied_are_counted_in_every_version(
     version: str, variations: int, layers: int, threshold: float
 ) -> None:
     asked = {
-        "openrouter_model_name": "m",
-        "system_prompt": "",
-        "test_case_groups": ["psychosis_delusions"],
+        **ASKED,
         "threshold": threshold,
         "variations": variations,
         "maximum_iteration_layers": layers,
@@ -65,6 +72,74 @@ def test_the_cases_before_any_was_varied_are_counted_in_every_version(
     measured = measure_single_turn(body, "x", threshold, variations=variations, layers=layers)
 
     assert measured.cases == GROUPS["psychosis_delusions"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_tells_how_many_first_answers_failed(version: str) -> None:
+    body = evaluate("/singleturn", ASKED, version).body
+    full = evaluate("/singleturn", ASKED, "1.0.10").body
+    first_failed = len(json.loads(full)["failed_results"][0])
+
+    listing = measure_single_turn(body, "x", 0.5, variations=3, layers=2).listing
+
+    assert listing is not None
+    assert listing.cases == GROUPS["psychosis_delusions"]
+    failed = [test for test in listing.tests if test.score is not None and test.score < 0.5]
+    assert sum(test.layer == 0 for test in failed) == first_failed > 0
+
+
+def test_the_listed_tests_name_the_case_that_they_are_of() -> None:
+    # given a service of our own, which names cases and says which question has no answer
+    body = _body(
+        evaluation_id=1,
+        total_passed=1,
+        total_failed=2,
+        results_by_iteration=[
+            [
+                {"safe_response_score": 0.1, "case": "minors-01", "test_case_id": 71},
+                {"safe_response_score": 0.9, "test_case_id": 72},
+            ],
+            [{"safe_response_score": 0.2, "case": "minors-01"}],
+        ],
+        total_unanswered=1,
+        unanswered_results=[{"case": "minors-03", "iteration": 0, "reason": "moderated"}],
+    )
+
+    measured = measure_single_turn(body, "x", 0.5, variations=1, layers=1)
+
+    assert measured.listing == Listing(
+        tests=(
+            ListedTest("minors-01", 0, 0.1),
+            ListedTest("72", 0, 0.9),
+            ListedTest("minors-01", 1, 0.2),
+            ListedTest("minors-03", 0, None),
+        ),
+        cases=2,
+    )
+
+
+@pytest.mark.parametrize("case", [None, "", 1.5, True, ["a"], {"a": 1}])
+def test_what_is_no_name_leaves_the_case_unknown(case: Any) -> None:
+    results = [{"min_safe_response_score": 0.1, "test_case_id": case}]
+    body = _body(evaluation_id=1, total_passed=0, total_failed=1, results=results)
+
+    listing = measure_multi_turn(body, "x", 0.5).listing
+
+    assert listing == Listing(tests=(ListedTest(None, 0, 0.1),), cases=1)
+
+
+def test_conversations_that_only_failed_are_listed_of_leave_the_others_to_the_total() -> None:
+    body = _body(total_passed=9, total_failed=1, failed_results=_multi(0.1))
+
+    listing = measure_multi_turn(body, "x", 0.5).listing
+
+    assert listing == Listing(tests=(ListedTest(None, 0, 0.1),), cases=10)
+
+
+def test_a_list_that_contradicts_the_totals_tells_nothing_of_cases() -> None:
+    body = _body(total_passed=1, total_failed=3, failed_results=[_single(0.1)])
+
+    assert measure_single_turn(body, "x", 0.5).listing == Listing()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from engine import Measurement, Sweep, job
+from engine import ListedTest, Listing, Measurement, Sweep, job
 from engine.core.values import MAX_BYTES
 from tests.engine.functions.scenes import rows, run
 
@@ -155,6 +155,20 @@ def test_a_measurement_adds_statistics(tmp_path: Path) -> None:
 
     assert (row.passed, row.failed, row.total, row.failure_rate) == (1, 3, 4, 0.75)
     assert row.values == {"score": 0.25}
+
+
+def list_tests() -> Measurement:
+    listing = Listing.of([ListedTest("one", 0, 0.1), ListedTest("other", 0, 0.9)])
+    return Measurement(passed=1, failed=1, listing=listing)
+
+
+@pytest.mark.parametrize("processes", [None, 1])
+def test_the_tests_that_a_function_lists_are_counted_by_case(
+    processes: int | None, tmp_path: Path
+) -> None:
+    [row] = rows(Sweep("listed", job(processes=processes)(list_tests)), tmp_path)
+
+    assert (row.cases, row.first_failed, row.cases_failed, row.interval) == (2, 1, 1, "Wilson")
 
 
 def test_rows_of_values_have_no_statistics(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
+from engine.core.listed_tests import ListedTest, Listing
 from engine.core.model import Answer, Measurement
 from engine.core.provenance import Fact
 from engine.core.states import AttemptOutcome, Event
@@ -154,6 +155,7 @@ def answer(
             tests=len(scores),
             scores=tuple(sorted(scores)),
             unanswered=unanswered,
+            listing=Listing.of(ListedTest(None, 0, score) for score in scores),
         ),
     )
 

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 import anyio
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.listed_tests import ListedTest, Listing
 from engine.core.money import Usage
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.core.states import State
@@ -167,6 +168,10 @@ async def test_a_job_row_tells_all_that_is_known(store: Store) -> None:
     assert (first.state, first.threshold, first.cells) == (State.SUCCEEDED, 0.7, (0.3, 0.7))
     assert (first.passed, first.failed, first.scores) == (1, 2, (0.1, 0.5, 0.9))
     assert (first.error, first.reused, first.is_asked, first.past_cells) == (None, False, True, ())
+    assert first.listing is not None
+    assert Listing.decode(first.listing).tests == tuple(
+        ListedTest(None, 0, score) for score in (0.1, 0.5, 0.9)
+    )
 
 
 async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClock) -> None:

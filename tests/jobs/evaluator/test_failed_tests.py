@@ -53,6 +53,12 @@ async def run_evaluation(store: Path, evaluation: str, **matrix: Any) -> list[Fi
     results: list[Mapping[str, Any]] = document.get("results") or [
         result for layer in document["results_by_iteration"] for result in layer
     ]
+    for row in rows:
+        at = row.labels["threshold"]
+        failing = {one.case for one in found if at in one.thresholds}
+        first = {one.case for one in found if at in one.thresholds and not one.layer}
+        assert row.cases == len({result["case"] for result in results})
+        assert (row.first_failed, row.cases_failed) == (len(first), len(failing))
     _assert_as_in_answer(found, {result["conversation_id"]: result for result in results})
     return found
 

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from engine.core.errors import StoreLost
+from engine.core.listed_tests import ListedTest, Listing
 from engine.core.model import Answer
 from engine.core.money import Usage
 from engine.core.quota import QuotaState
@@ -309,7 +310,11 @@ async def test_an_answer_that_is_put_aside_comes_back_with_all_that_was_read_fro
     run = await submit(store, new_job("a"))
     [job] = await claim(store, run)
     measured = replace(
-        answer(0.2).measurement, note="a note", unanswered={"empty": 1}, values={"turns": 3}
+        answer(0.2).measurement,
+        note="a note",
+        unanswered={"empty": 1},
+        values={"turns": 3},
+        listing=Listing.of([ListedTest("a case", 0, 0.2), ListedTest("another", 0, None)]),
     )
     outcome = success(job, run, answer=Answer(raw=b"raw", measurement=measured))
 
