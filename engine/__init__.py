@@ -10,6 +10,7 @@ from engine.shadowing import install_finder
 
 if TYPE_CHECKING:
     from engine.blocking import BlockingRun, open_run
+    from engine.core.cases import CaseRow
     from engine.core.errors import (
         IdentityChanged,
         Interrupted,
@@ -71,6 +72,7 @@ __all__ = [
     "Backup",
     "BlockingContext",
     "BlockingRun",
+    "CaseRow",
     "CaseShare",
     "Certainty",
     "Decision",
@@ -174,6 +176,7 @@ _HOMES = {
         "engine.core.inspection",
     ),
     **dict.fromkeys(("BlockingRun", "open_run"), "engine.blocking"),
+    "CaseRow": "engine.core.cases",
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
     **dict.fromkeys(("ListedTest", "Listing"), "engine.core.listed_tests"),

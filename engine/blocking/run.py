@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.blocking.execution import execute_run, execute_sweep
 from engine.blocking.loop import call, entering, has_ended
+from engine.core.axes import Scalar
+from engine.core.cases import CaseRow
 from engine.core.findings import Finding
 from engine.core.gates import GateRules, GateVerdict
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
@@ -20,6 +22,7 @@ from engine.registry import Registry
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
 from engine.session import Run, open_engine
+from engine.session.run import Of
 from engine.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -72,14 +75,16 @@ class BlockingRun:
         self._status = self._read(lambda run: run.status())
         return self._status
 
-    def rows(self, *, past: bool = False) -> Iterator[Row]:
+    def rows(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> Iterator[Row]:
         """Yield one row for each cell; see `Run.rows`.
 
         Example:
             >>> [(row.labels["number"], row.values["value"]) for row in run.rows()]
             [(1, 0.5), (2, 1.0), (3, 1.5)]
         """
-        return self._iterate(lambda run: run.rows(past=past))
+        return self._iterate(lambda run: run.rows(past=past, where=where))
 
     def analysis(self) -> Analysis:
         """What the run found, as `Run.analysis` returns it."""
@@ -89,30 +94,58 @@ class BlockingRun:
         """Yield each job that was answered or has failed so far, in that order; see `Run.outcomes`."""
         return self._iterate(lambda run: run.outcomes(after=after))
 
-    def findings(self, *, past: bool = False) -> Iterator[Finding]:
+    def findings(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> Iterator[Finding]:
         """Yield each failed test; see `Run.findings`."""
-        return self._iterate(lambda run: run.findings(past=past))
+        return self._iterate(lambda run: run.findings(past=past, where=where))
 
-    def to_pandas(self, *, past: bool = False) -> "pandas.DataFrame":
+    def cases(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> Iterator[CaseRow]:
+        """Yield a row for each case of each cell; see `Run.cases`.
+
+        Example:
+            >>> list(run.cases(where={"number": "3"}))
+            []
+        """
+        return self._iterate(lambda run: run.cases(past=past, where=where))
+
+    def to_pandas(
+        self, *, of: Of = "rows", past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> "pandas.DataFrame":
         """The rows as a pandas frame: axes, state, attempts, error, seconds, and what was returned; see `Run.to_pandas`.
+
+        Or the findings or cases.
 
         Example:
             >>> float(run.to_pandas()["value"].max())
             1.5
         """
-        return self._read(lambda run: run.to_pandas(past=past))
+        return self._read(lambda run: run.to_pandas(of=of, past=past, where=where))
 
-    def to_polars(self, *, past: bool = False) -> "polars.DataFrame":
-        """The rows as a polars frame; see `Run.to_polars`."""
-        return self._read(lambda run: run.to_polars(past=past))
+    def to_polars(
+        self, *, of: Of = "rows", past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> "polars.DataFrame":
+        """The rows, findings or cases as a polars frame; see `Run.to_polars`."""
+        return self._read(lambda run: run.to_polars(of=of, past=past, where=where))
 
-    def to_arrow(self, *, past: bool = False) -> "pyarrow.Table":
-        """The rows as a table of Arrow; see `Run.to_arrow`."""
-        return self._read(lambda run: run.to_arrow(past=past))
+    def to_arrow(
+        self, *, of: Of = "rows", past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> "pyarrow.Table":
+        """The rows, findings or cases as a table of Arrow; see `Run.to_arrow`."""
+        return self._read(lambda run: run.to_arrow(of=of, past=past, where=where))
 
-    def to_parquet(self, path: str | Path, *, past: bool = False) -> None:
-        """Write the rows to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
-        self._read(lambda run: run.to_parquet(path, past=past))
+    def to_parquet(
+        self,
+        path: str | Path,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """Write the rows, findings or cases to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
+        self._read(lambda run: run.to_parquet(path, of=of, past=past, where=where))
 
     def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
         """Write the answers as logs of Inspect AI into a directory; see `Run.to_inspect`.

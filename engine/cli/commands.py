@@ -17,7 +17,10 @@ from engine.cli.options import (
     RunArgument,
     StoreOption,
     SweepArgument,
+    WhereOption,
+    parse_conditions,
 )
+from engine.core.errors import UsageError
 from engine.report.formats import FORMATS, format_ending, format_of
 from engine.report.sheet import RowFormat
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from engine.core.rows import RowCounts
     from engine.core.status import Plan, Status
     from engine.session import Run
+    from engine.session.run import Of
 
 
 def plan(
@@ -195,6 +199,23 @@ def results(
             help="Also the cells that only an earlier version of the sweep asked for.",
         ),
     ] = False,
+    of_findings: Annotated[
+        bool,
+        typer.Option(
+            "--findings",
+            envvar="NIGHTSWEEP_RESULTS_FINDINGS",
+            help="One row for each failed test, with what was said.",
+        ),
+    ] = False,
+    of_cases: Annotated[
+        bool,
+        typer.Option(
+            "--cases",
+            envvar="NIGHTSWEEP_RESULTS_CASES",
+            help="One row for each test case of each cell.",
+        ),
+    ] = False,
+    where: WhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print one row for each cell that a run asks for.
@@ -204,20 +225,28 @@ def results(
     from engine.cli.running import run_command
     from engine.report.coverage import counts_lines
 
+    wanted = parse_conditions(where)
+    if of_findings and of_cases:
+        raise UsageError("choose --findings or --cases: a table has rows of one sort")
     if form == INSPECT and not as_json:
+        if wanted or of_findings or of_cases:
+            raise UsageError(
+                "inspect writes the logs of a whole run: leave out --where, --findings and --cases"
+            )
         write_logs(run, store, target, past=with_past)
         return
     asked = "json" if as_json else form
     written = _choose_format(None if asked is None else FORMATS[asked], target)
+    of: Of = "findings" if of_findings else "cases" if of_cases else "rows"
 
     async def write() -> "tuple[RowCounts, Status] | None":
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            counts = await _write(found, written, target, past=with_past)
+            counts = await _write(found, of, written, target, past=with_past, where=wanted)
             return None if counts is None else (counts, await found.status())
 
     if ended := run_command(write):
-        output.say(*counts_lines(*ended))
+        output.say(*counts_lines(*ended, is_selection=bool(wanted)))
 
 
 def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
@@ -234,32 +263,48 @@ def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
 
 
 async def _write(
-    run: "Run", form: RowFormat, target: Path | None, *, past: bool
+    run: "Run",
+    of: "Of",
+    form: RowFormat,
+    target: Path | None,
+    *,
+    past: bool,
+    where: dict[str, str],
 ) -> "RowCounts | None":
+    """Write what was asked for, and return the counts of its cells; None if the reader has gone."""
     from dataclasses import replace
 
     from engine.report.files import new_file
     from engine.report.sheet import write_sheet
     from engine.results.coverage import CountedRows
 
-    sheet = await run.sheet(past=past)
-    rows = CountedRows(sheet.rows, run.facts.folded_field)
+    sheet = await run.sheet(of=of, past=past, where=where)
+    cells = {name: pattern for name, pattern in where.items() if not _is_of_tests(run, name)}
+    rows = CountedRows(partial(run.rows, past=past, where=cells), run.facts.folded_field)
     sheet = replace(
         sheet,
-        rows=rows,
+        rows=rows if of == "rows" else sheet.rows,
         width=_table_width(target),
         encoding="utf-8" if target is not None else sys.stdout.encoding,
     )
     if target is not None:
         with new_file(target) as stream:
             await write_sheet(form, sheet, stream)
-        return rows.counts
-    try:
-        with output.to_reader():
-            await write_sheet(form, sheet, sys.stdout.buffer)
-    except BrokenPipeError:
-        return None
+    else:
+        try:
+            with output.to_reader():
+                await write_sheet(form, sheet, sys.stdout.buffer)
+        except BrokenPipeError:
+            return None
+    if of != "rows":
+        async for _ in rows():
+            pass
     return rows.counts
+
+
+def _is_of_tests(run: "Run", name: str) -> bool:
+    """Whether a condition is about the test cases in an answer, and not about cells."""
+    return name == "case" and all(axis.field != name for axis in run.facts.axes)
 
 
 def _table_width(target: Path | None) -> int:

@@ -1,7 +1,7 @@
 """Commands that show why a run is stuck: its event log, its jobs, and one job with its answer."""
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +9,14 @@ import typer
 from engine.cli import output
 from engine.cli.completion import complete_run
 from engine.cli.opening import open_for_reading
-from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
+from engine.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    WhereOption,
+    parse_conditions,
+)
 from engine.core.errors import UsageError
 from engine.core.inspection import EventFilter, JobFilter
 from engine.core.states import State
@@ -115,14 +122,7 @@ def jobs(
     state: Annotated[
         list[State] | None, typer.Option("--state", help="Only in this state; repeatable.")
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="AXIS=PATTERN",
-            help="Only of these values, such as model='openai/*' or lane=...; repeatable.",
-        ),
-    ] = None,
+    where: WhereOption = None,
     error: Annotated[
         str,
         typer.Option("--error", metavar="TEXT", help="Only with this in their error or its kind."),
@@ -142,7 +142,7 @@ def jobs(
     from engine.cli.running import run_command
 
     wanted = JobFilter(
-        states=tuple(state or ()), where=_parse_conditions(where or ()), error=error, past=past
+        states=tuple(state or ()), where=parse_conditions(where), error=error, past=past
     )
 
     async def show_jobs() -> None:
@@ -213,18 +213,6 @@ def show(
         output.write_json(details_document(details))
     else:
         output.write_lines(output.fit(detail_lines(details), sys.stdout))
-
-
-def _parse_conditions(written: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in written:
-        name, equals, pattern = text.partition("=")
-        if not (name and equals):
-            raise UsageError(f"--where {text!r:.100}: write AXIS=PATTERN, such as model=openai/*")
-        if name in found:
-            raise UsageError(f"--where names {name!r:.100} twice")
-        found[name] = pattern
-    return found
 
 
 async def _write(lines: AsyncIterator[str], *, is_json: bool, is_list: bool, none: str) -> None:

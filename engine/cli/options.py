@@ -1,11 +1,13 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
 from engine.cli.completion import complete_run
+from engine.core.errors import UsageError
 
 DEFAULT_STORE = "nightsweep.db"
 
@@ -56,3 +58,24 @@ RunArgument: TypeAlias = Annotated[
 NamedRunArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="The sweep's name.", autocompletion=complete_run)
 ]
+WhereOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="AXIS=PATTERN",
+        help="Only of these values, such as model='openai/*' or threshold=0.5; repeatable.",
+    ),
+]
+
+
+def parse_conditions(written: Sequence[str] | None) -> dict[str, str]:
+    """The patterns of `--where` by axis; raises UsageError for one that is not AXIS=PATTERN, and for two of an axis."""
+    found: dict[str, str] = {}
+    for text in written or ():
+        name, equals, pattern = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--where {text!r:.100}: write AXIS=PATTERN, such as model=openai/*")
+        if name in found:
+            raise UsageError(f"--where names {name!r:.100} twice")
+        found[name] = pattern
+    return found

@@ -70,3 +70,7 @@ class Finding(JudgedTest):
     """The axes as in rows, by field, then `repeat`; the threshold is left out, because there may be several."""
     thresholds: tuple[float, ...]
     """The thresholds of the sweep at which it fails, ascending; empty if the evaluation has none."""
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    """12 hexadecimal digits of each prompt and document, by field, as in rows."""
+    identity: str | None = None
+    """16 hexadecimal digits of what decided the answer, as in rows."""

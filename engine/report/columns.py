@@ -5,11 +5,11 @@ A column is of one type whatever the rows are, and any of its values may be None
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from engine.core.axes import (
     ArgumentAxis,
@@ -54,6 +54,16 @@ KNOWN: Mapping[str, ColumnType] = {
 """The columns of every row, in their order, with their types."""
 
 
+class Labelled(Protocol):
+    """A record of a sheet: it says by labels and digests, by the field of an axis, what it belongs to."""
+
+    @property
+    def labels(self) -> Mapping[str, Any]: ...
+
+    @property
+    def digests(self) -> Mapping[str, str | None]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class AxisContents:
     """What rows show of an axis in place of its labels: the columns of its contents.
@@ -89,15 +99,15 @@ class AxisContents:
             if kind is str and any(name in one for one in cells)
         }
 
-    def document_of(self, row: Row) -> dict[str, Any]:
+    def document_of(self, row: Labelled) -> dict[str, Any]:
         """The values of a row in these columns, as JSON values."""
         return {name: self._find(row, name, self.documents) for name in self.types}
 
-    def cells_of(self, row: Row) -> dict[str, Value | None]:
+    def cells_of(self, row: Labelled) -> dict[str, Value | None]:
         """The values of a row in these columns, in the columns' types."""
         return {name: self.read(row, name) for name in self.types}
 
-    def read(self, row: Row, name: str) -> Value | None:
+    def read(self, row: Labelled, name: str) -> Value | None:
         """The value of a row in one of these columns, in the column's type."""
         value: Value | None = self._find(row, name, self._cells)
         return value
@@ -105,7 +115,7 @@ class AxisContents:
     def _to_cell(self, name: str, value: Any) -> Value | None:
         return _to_json_text(value) if name in self.json_texts else as_type(value, self.types[name])
 
-    def _find(self, row: Row, name: str, known: Mapping[str | None, Mapping[str, Any]]) -> Any:
+    def _find(self, row: Labelled, name: str, known: Mapping[str | None, Mapping[str, Any]]) -> Any:
         values = known.get(row.digests.get(self.field))
         if values is not None and name in values:
             return values[name]
@@ -162,6 +172,11 @@ class AxisColumns:
                     short_digest(digest(value.content)) for value in values[axis.field]
                 )
         return cls(types=types, contents=contents, categories=categories)
+
+    def without(self, column: str) -> Self:
+        """These columns but one, for records that have several values of it."""
+        types = {name: kind for name, kind in self.types.items() if name != column}
+        return replace(self, types=types)
 
 
 def _label_type(axis: MatrixAxis) -> ValueType:

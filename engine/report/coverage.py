@@ -9,14 +9,17 @@ from engine.report.words import accepted_lines, at_threshold, coverage_parts, ju
 _MOST_THRESHOLDS = 5
 
 
-def counts_lines(counts: RowCounts, status: Status) -> list[str]:
+def counts_lines(counts: RowCounts, status: Status, *, is_selection: bool = False) -> list[str]:
     """The counts of a run's rows for people: cells, failed tests, unanswered questions.
 
     Failed tests are counted by threshold, the lowest first, with the thresholds in the middle left out if
     there are many; unanswered questions at the threshold of `status` only. Without tests, or without
-    unanswered questions, their line is left out. Changes that were accepted during the run come last.
+    unanswered questions, their line is left out. Changes that were accepted during the run come last. Says
+    that the counts are of some cells only if they are of a selection.
     """
-    lines = [f"{plain(status.run)}: {', '.join(_cells(counts, status))}"]
+    selected = ", selected cells only" if is_selection else ""
+    cells = _cells(counts, status, is_selection=is_selection)
+    lines = [f"{plain(status.run)}{selected}: {', '.join(cells)}"]
     if tests := _tests(counts):
         by = f" ({judge_words(status.judge)})" if status.judge else ""
         lines.append(f"tests failed: {tests}{by}")
@@ -25,11 +28,11 @@ def counts_lines(counts: RowCounts, status: Status) -> list[str]:
     return [*lines, *accepted_lines(status)]
 
 
-def _cells(counts: RowCounts, status: Status) -> list[str]:
+def _cells(counts: RowCounts, status: Status, *, is_selection: bool) -> list[str]:
     parts = coverage_parts(counts.coverage, status)
     if counts.past:
         parts.append(f"{counts.past:,} not asked for any more")
-    elif status.cells_past:
+    elif status.cells_past and not is_selection:
         parts.append(f"{status.cells_past:,} not asked for any more left out (--all)")
     return parts
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from engine.core.rows import Row, digest_column
-from engine.report.columns import AxisContents
+from engine.report.columns import AxisContents, Labelled
 from engine.report.times import utc_text
 
 _NONE: Mapping[str, AxisContents] = MappingProxyType({})
@@ -46,17 +46,7 @@ def row_document(
     Of the axes in `contents` it has the contents in place of the labels. Its values are what JSON takes: a
     run has a million of them, and nothing looks into each again.
     """
-    found = dict(row.labels)
-    if contents:
-        found = {}
-        for name, label in row.labels.items():
-            if (of := contents.get(name)) is None:
-                found[name] = label
-            else:
-                found |= of.document_of(row)
-    for name, digest in row.digests.items():
-        if name not in contents or contents[name].has_digest:
-            found[digest_column(name)] = digest
+    found = axis_document(row, contents)
     found["asked"] = row.asked
     found["state"] = str(row.state)
     for name in _MEASURED:
@@ -69,6 +59,22 @@ def row_document(
     found["error"] = row.error
     for name in values:
         found.setdefault(name, row.values.get(name))
+    return found
+
+
+def axis_document(row: Labelled, contents: Mapping[str, AxisContents] = _NONE) -> dict[str, Any]:
+    """The axes of a record by column, with the contents of those in `contents`, and the digests."""
+    found = dict(row.labels)
+    if contents:
+        found = {}
+        for name, label in row.labels.items():
+            if (of := contents.get(name)) is None:
+                found[name] = label
+            else:
+                found |= of.document_of(row)
+    for name, digest in row.digests.items():
+        if name not in contents or contents[name].has_digest:
+            found[digest_column(name)] = digest
     return found
 
 

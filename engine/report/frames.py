@@ -1,19 +1,13 @@
-"""Rows as Arrow: the one schema and the record batches of all data frames and files of columns."""
+"""Sheets as Arrow: the one schema and the record batches of all data frames and files of columns."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from importlib import import_module
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import UsageError
-from engine.core.rows import Row, Source, digest_column
-from engine.core.states import State
-from engine.core.values import Value, ValueType, as_type
-from engine.report.columns import KNOWN, AxisColumns, ColumnType
-from engine.report.document import to_json
+from engine.report.columns import ColumnType
 from engine.report.sheet import Sheet
 from engine.report.times import to_microseconds
 
@@ -26,8 +20,6 @@ BATCH_ROWS = 10_000
 """The number of rows that are held in memory and become one record batch, fewer if their values are long."""
 BATCH_CHARACTERS = 64 * 1024 * 1024
 """About the most that the texts in the values of a batch may take."""
-
-_CATEGORIES: Mapping[str, Sequence[str]] = {"state": tuple(State), "source": tuple(Source)}
 
 
 def require_package(name: str, extra: str = "frames") -> Any:
@@ -91,10 +83,10 @@ class _Column:
 
     name: str
     type: Any
-    read: Callable[[Row], Any]
+    read: Callable[[Any], Any]
     categories: _Categories | None = None
 
-    def to_array(self, rows: Sequence[Row]) -> Any:
+    def to_array(self, rows: Sequence[Any]) -> Any:
         """The values of these rows."""
         import pyarrow
 
@@ -112,7 +104,7 @@ class _Column:
 class ArrowSheet:
     """A sheet as Arrow: its schema, and its rows in record batches of at most BATCH_ROWS."""
 
-    sheet: Sheet
+    sheet: Sheet[Any]
     schema: "pyarrow.Schema" = field(init=False)
     """All columns in the order of the sheet, nullable; its metadata names the run as `nightsweep.run`."""
     _columns: list[_Column] = field(init=False)
@@ -129,11 +121,11 @@ class ArrowSheet:
         Each batch has all categories of the columns, whether its rows have them or not. A later batch has more
         only if another process changes the sweep meanwhile.
         """
-        rows: list[Row] = []
+        rows: list[Any] = []
         size, is_first = 0, True
         async for row in self.sheet.rows():
             rows.append(row)
-            size += sum(len(value) for value in row.values.values() if isinstance(value, str))
+            size += self.sheet.count_characters(row)
             if len(rows) == BATCH_ROWS or size > BATCH_CHARACTERS:
                 yield self._to_batch(rows)
                 rows, size, is_first = [], 0, False
@@ -147,7 +139,7 @@ class ArrowSheet:
         batches = [batch async for batch in self.batches()]
         return pyarrow.Table.from_batches(batches, schema=self.schema).unify_dictionaries()
 
-    def _to_batch(self, rows: Sequence[Row]) -> "pyarrow.RecordBatch":
+    def _to_batch(self, rows: Sequence[Any]) -> "pyarrow.RecordBatch":
         import pyarrow
 
         arrays = [column.to_array(rows) for column in self._columns]
@@ -179,65 +171,24 @@ def to_polars(table: "pyarrow.Table") -> "polars.DataFrame":
     return frame
 
 
-def _columns_of(sheet: Sheet) -> Iterator[_Column]:
+def _columns_of(sheet: Sheet[Any]) -> Iterator[_Column]:
     """The columns of a sheet in its order; texts of axes, states and sources are categories."""
-    readers = _axis_readers(sheet.axes)
+    readers = sheet.readers()
     for name, kind in sheet.columns.items():
-        texts: Iterable[str] | None = _CATEGORIES.get(name)
-        if name in KNOWN:
-            read = _known_reader(name)
-        elif name in readers:
-            read = readers[name]
-            texts = sheet.axes.categories.get(name, ()) if kind is str else None
-        else:
-            read = partial(_read_value, name, sheet.values[name])
+        read = _in_microseconds(readers[name]) if kind is datetime else readers[name]
+        texts: Iterable[str] | None = sheet.categories.get(name)
+        if name in sheet.axes.types and kind is str:
+            texts = sheet.axes.categories.get(name, ())
         categories = None if texts is None else _Categories(texts)
         yield _Column(name, _arrow_type(kind, is_category=categories is not None), read, categories)
 
 
-def _axis_readers(axes: AxisColumns) -> dict[str, Callable[[Row], Any]]:
-    """How the columns that identify a cell are read from a row, by column."""
-    readers: dict[str, Callable[[Row], Any]] = {
-        name: partial(_read_label, name) for name in axes.types
-    }
-    for contents in axes.contents.values():
-        readers |= {name: partial(contents.read, name=name) for name in contents.types}
-    return readers | {
-        digest_column(axis): partial(_read_digest, axis)
-        for axis in axes.types
-        if digest_column(axis) in axes.types
-    }
+def _in_microseconds(read: Callable[[Any], float | None]) -> Callable[[Any], int | None]:
+    def read_time(row: Any) -> int | None:
+        seconds = read(row)
+        return None if seconds is None else to_microseconds(seconds)
 
-
-def _known_reader(name: str) -> Callable[[Row], Any]:
-    match name:
-        case "unanswered_reasons":
-            return _read_reasons
-        case "answered_at":
-            return _read_time
-        case _:
-            return attrgetter(name)
-
-
-def _read_label(name: str, row: Row) -> Any:
-    return row.labels.get(name)
-
-
-def _read_digest(axis: str, row: Row) -> str | None:
-    return row.digests.get(axis)
-
-
-def _read_value(name: str, kind: ValueType, row: Row) -> Value | None:
-    return as_type(row.values.get(name), kind)
-
-
-def _read_reasons(row: Row) -> str | None:
-    reasons = row.unanswered_reasons
-    return None if reasons is None else to_json(reasons, indent=None)
-
-
-def _read_time(row: Row) -> int | None:
-    return None if row.answered_at is None else to_microseconds(row.answered_at)
+    return read_time
 
 
 def _arrow_type(kind: ColumnType, *, is_category: bool) -> Any:

@@ -2,57 +2,111 @@
 
 import codecs
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeAlias
+from functools import partial
+from typing import Any, BinaryIO, ClassVar, Generic, TypeAlias, TypeVar
 
 from engine.core.errors import UsageError
-from engine.core.rows import Row, Rows
-from engine.core.values import ValueType
-from engine.report.columns import KNOWN, AxisColumns, ColumnType
-from engine.report.document import row_document
+from engine.core.rows import digest_column
+from engine.core.values import Value, ValueType, as_type
+from engine.report.columns import AxisColumns, ColumnType, Labelled
+
+T = TypeVar("T", bound=Labelled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """The rows of a run and the columns that they have.
+class Sheet(ABC, Generic[T]):
+    """Records of a run, such as its rows or findings, and the columns that they have.
 
-    `rows()` reads them one after the other, and may be called more than once: however many there are,
-    a format holds no more than a few thousand. `width` is that of a terminal, in its cells, and
-    `encoding` the one that it takes; only what is made for people looks at them.
+    `rows()` reads the records one after the other, and may be called more than once: however many there are,
+    a format holds no more than a few thousand. `width` is that of a terminal, in its cells, and `encoding`
+    the one that it takes; only what is made for people looks at them.
     """
 
+    noun: ClassVar[str]
+    """What its records are called, in the plural."""
+    known: ClassVar[Mapping[str, ColumnType]]
+    """The columns that all sheets of this class have, in their order, with their types."""
+    categories: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """The texts of known columns that have only a few, by column."""
+
     run: str
-    rows: Rows
+    rows: Callable[[], AsyncIterator[T]]
     axes: AxisColumns
-    """The columns that identify the cell of a row."""
+    """The columns that identify the cell of a record."""
     values: Mapping[str, ValueType] = field(default_factory=dict)
-    """The columns of further values that the job kind reports for its answers."""
+    """The columns of further values that the job kind reports."""
     width: int = sys.maxsize
     encoding: str = "utf-8"
 
     @property
     def columns(self) -> dict[str, ColumnType]:
         """All columns in their order, with their types; any value may be None."""
-        own = {**self.axes.types, **KNOWN}
-        return own | {name: kind for name, kind in self.values.items() if name not in own}
+        own = {**self.axes.types, **_without(self.known, self.axes.types)}
+        return own | _without(self.values, own)
 
-    def to_document(self, row: Row) -> dict[str, Any]:
-        """The values of a row by column, as JSON takes them: contents of axes and times as texts included.
+    @abstractmethod
+    def to_document(self, row: T) -> dict[str, Any]:
+        """The values of a record by column, as JSON takes them: contents of axes and times as texts included.
 
-        Nothing looks into each of a million rows again: contents of axes are shared between them.
+        Nothing looks into each of a million records again: contents of axes are shared between them.
         """
-        return row_document(row, self.values, self.axes.contents)
 
-    def to_flat_document(self, row: Row) -> dict[str, Any]:
-        """The document of a row with the contents of axes as in frames: lists and objects as JSON texts."""
+    def to_flat_document(self, row: T) -> dict[str, Any]:
+        """The document of a record with the contents of axes as in frames: lists and objects as JSON texts."""
         found = self.to_document(row)
         for contents in self.axes.contents.values():
             found |= contents.cells_of(row)
         return found
 
+    def readers(self) -> dict[str, Callable[[T], Any]]:
+        """How each column is read from a record, as a value of the column's type; times in seconds."""
+        found: dict[str, Callable[[T], Any]] = {
+            name: partial(_read_label, name) for name in self.axes.types
+        }
+        for contents in self.axes.contents.values():
+            found |= {name: partial(contents.read, name=name) for name in contents.types}
+        for axis in self.axes.types:
+            if digest_column(axis) in self.axes.types:
+                found[digest_column(axis)] = partial(_read_digest, axis)
+        for name in _without(self.known, self.axes.types):
+            found[name] = self.known_reader(name)
+        for name, kind in _without(self.values, found).items():
+            found[name] = partial(_read_value, self.value_name(name), kind)
+        return found
 
-WriteSheet: TypeAlias = Callable[[Sheet, BinaryIO], Awaitable[None]]
+    @abstractmethod
+    def known_reader(self, name: str) -> Callable[[T], Any]:
+        """How one of the columns in `known` is read from a record."""
+
+    def value_name(self, column: str) -> str:
+        """The name of the value that a column in `values` shows."""
+        return column
+
+    @abstractmethod
+    def count_characters(self, row: T) -> int:
+        """About how many characters the texts of a record have, which are what its memory depends on."""
+
+
+WriteSheet: TypeAlias = Callable[[Sheet[Any], BinaryIO], Awaitable[None]]
+
+
+def _without(columns: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind for name, kind in columns.items() if name not in others}
+
+
+def _read_label(name: str, row: Labelled) -> Any:
+    return row.labels.get(name)
+
+
+def _read_digest(axis: str, row: Labelled) -> str | None:
+    return row.digests.get(axis)
+
+
+def _read_value(name: str, kind: ValueType, row: Any) -> Value | None:
+    return as_type(row.values.get(name), kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +124,7 @@ class RowFormat:
     """Whether its output can be shown on a terminal."""
 
 
-async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
+async def write_sheet(form: RowFormat, sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write a sheet in a format, page by page; the stream stays open.
 
     Raises UsageError for a binary format on a terminal, and if a package that the format needs is missing.

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.core.axes import Scalar
 from engine.core.findings import Finding, JudgedTest
+from engine.core.rows import short_digest
 from engine.kinds import JobKind
 from engine.results.cells import current_labels, thresholds_of
 from engine.store import JobRow
@@ -75,4 +76,6 @@ def _to_finding(
         job=job.id,
         labels=labels,
         thresholds=thresholds,
+        digests={axis: short_digest(content) for axis, content in job.documents.items()},
+        identity=job.provenance,
     )

@@ -6,16 +6,13 @@ from typing import Any
 
 from engine.core.axes import Scalar
 from engine.core.errors import UsageError
-from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo, is_like
-from engine.core.nearest import suggestion
+from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.runs import Event, RunState
-from engine.store import KnownJob, LabelLike, RunRow, Store
+from engine.session.conditions import name_axes, to_labels_like
+from engine.store import KnownJob, RunRow, Store
 from engine.sweep import SweepFacts
 
 _LANE = "lane"
-_REPEAT = "repeat"
-_THRESHOLD = "threshold"
-"""A folded job has several, so only `JobFilter` can tell whether one is wanted."""
 
 
 async def jobs(
@@ -25,24 +22,9 @@ async def jobs(
 
     Raises UsageError where the filter names what the run has no axis for.
     """
-    known = [*(axis.field for axis in facts.axes), _REPEAT, _LANE]
-    for name in wanted.where:
-        if name not in known:
-            raise UsageError(
-                f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
-            )
+    wanted = replace(wanted, where=name_axes(facts, row.name, wanted.where, (_LANE,)))
     names = facts.document_labels()
-    labels = [
-        LabelLike(
-            name=name,
-            pattern=pattern,
-            documents=[
-                content for content, label in names.get(name, {}).items() if is_like(label, pattern)
-            ],
-        )
-        for name, pattern in wanted.where.items()
-        if name != _THRESHOLD
-    ]
+    labels = to_labels_like(facts, wanted.where)
     found = store.inspection.jobs(
         row, wanted.states, has_error=bool(wanted.error), past=wanted.past, labels=labels
     )

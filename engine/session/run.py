@@ -5,9 +5,11 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from engine.clock import Clock
+from engine.core.axes import Scalar
+from engine.core.cases import CaseRow
 from engine.core.errors import UsageError
 from engine.core.findings import Finding
 from engine.core.gates import GateRules, GateVerdict
@@ -27,11 +29,13 @@ from engine.report.inspect_log.directory import open_directory
 from engine.report.sheet import Sheet, write_sheet
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
+from engine.results.cases import cases
 from engine.results.cells import RowRules, cells
 from engine.results.findings import findings
 from engine.results.observations import observe
 from engine.results.rows import rows, rows_of
 from engine.session import inspection
+from engine.session.conditions import read_conditions, to_labels_like
 from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
 from engine.session.executor import Executor
@@ -39,7 +43,7 @@ from engine.session.gating import gate
 from engine.session.identity import Identity
 from engine.session.inspect_logs import InspectLogs, describe_run
 from engine.session.judges import Judging, refuse_other_judges
-from engine.session.sheets import make_sheet
+from engine.session.sheets import make_case_sheet, make_finding_sheet, make_row_sheet
 from engine.session.status import StatusReader
 from engine.settings import Settings
 from engine.store import RunRow, Store
@@ -49,6 +53,9 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow  # type: ignore[import-untyped]
+
+Of: TypeAlias = Literal["rows", "findings", "cases"]
+"""What a sheet, a frame or a file has a row for: each cell, each failed test, or each case of each cell."""
 
 
 class Run:
@@ -202,12 +209,18 @@ class Run:
     async def _find_row(self) -> RunRow:
         return await find_row(self._store, self._row)
 
-    async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
+    async def rows(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> AsyncIterator[Row]:
         """Yield one row for each cell that the sweep asks for, in the order of the file, read page by page.
 
         With `past`, also the cells that only an earlier version of the sweep asked for, whose `asked` is
         False. `asked` is None where it is unknown because a changed sweep is not completely written yet.
-        Raises UsageError at the end if the run was deleted meanwhile: then rows may be missing.
+        `where` selects cells by patterns with `*` and `?`, by the field of an axis or its plural, such as
+        `{"model": "qwen/*"}`.
+
+        Raises UsageError for an axis that the run does not have, and at the end if the run was deleted
+        meanwhile: then rows may be missing.
 
         Example:
             >>> async def main() -> object:
@@ -217,9 +230,13 @@ class Run:
             >>> anyio.run(main)
             [0.5, 1.0, 1.5]
         """
-        jobs = self._store.reader.job_rows(await self._find_row(), past=past)
+        run = await self._find_row()
+        wanted = read_conditions(self.facts, self.name, where)
+        labels = to_labels_like(self.facts, wanted.labels)
+        jobs = self._store.reader.job_rows(run, past=past, labels=labels)
         async for row in rows(jobs, self._row_rules(), past=past):
-            yield row
+            if wanted.select_labels(row.labels):
+                yield row
         await self._find_row()
 
     async def analysis(self) -> Analysis:
@@ -293,58 +310,98 @@ class Run:
             names=self.facts.document_labels(),
         )
 
-    async def sheet(self, *, past: bool = False) -> Sheet:
-        """The run's `rows` with their columns, as formats and frames take them.
+    async def sheet(
+        self,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> Sheet[Any]:
+        """The run's `rows`, `findings` or `cases` with their columns, as formats and frames take them.
 
-        The columns and their types are determined now: they depend on the sweep and on the names and types of
-        the values in the store, not on the rows.
+        The columns and their types are determined now: those of rows depend on the sweep and on the names and
+        types of the values in the store, those of findings also on the values of the findings, which are read
+        once for that.
         """
         row = await self._find_row()
-        return await make_sheet(
-            self._store, self.facts, row, partial(self.rows, past=past), past=past
-        )
+        read_conditions(self.facts, self.name, where, with_cases=of != "rows")
+        match of:
+            case "rows":
+                rows = partial(self.rows, past=past, where=where)
+                return await make_row_sheet(self._store, self.facts, row, rows, past=past)
+            case "findings":
+                found = partial(self.findings, past=past, where=where)
+                return await make_finding_sheet(self._store, self.facts, row, found, past=past)
+            case "cases":
+                cases = partial(self.cases, past=past, where=where)
+                return await make_case_sheet(self._store, self.facts, row, cases, past=past)
+        raise UsageError(f"of: {of!r:.100} is not one of {', '.join(map(repr, get_args(Of)))}")
 
-    async def to_arrow(self, *, past: bool = False) -> "pyarrow.Table":
-        """The run's `rows` as a table of Arrow, one row per cell, with the columns of `nightsweep results`.
+    async def to_arrow(
+        self,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> "pyarrow.Table":
+        """The run's `rows`, or its `findings` or `cases`, as a table of Arrow, with the columns of `nightsweep results`.
 
         Columns have the same types whatever the rows are: texts of axes, `state` and `source` are dictionaries,
         other texts strings, numbers int64 or double, `answered_at` a time in UTC in microseconds. Any value may
         be null. An argument of a function is its content, and each field of a case is a column. Memory holds the
-        whole table: `to_parquet` does not.
+        whole table: `to_parquet` does not. `past` and `where` are those of `rows`.
 
-        Raises UsageError if pyarrow is not installed (extra `frames`), and as `rows` does.
+        Raises UsageError if pyarrow is not installed (extra `frames`), and as `rows`, `findings` and `cases` do.
         """
-        return await ArrowSheet(await self.sheet(past=past)).to_table()
+        return await ArrowSheet(await self.sheet(of=of, past=past, where=where)).to_table()
 
-    async def to_pandas(self, *, past: bool = False) -> "pandas.DataFrame":
-        """The run's `rows` as a pandas frame, one row per cell, with the columns of `to_arrow`.
+    async def to_pandas(
+        self,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> "pandas.DataFrame":
+        """The run's `rows`, or its `findings` or `cases`, as a pandas frame, with the columns of `to_arrow`.
 
         Columns are nullable: `category`, `string`, `Int64`, `Float64`, `boolean` and `datetime64[us, UTC]`;
-        what is not known is NA. Raises UsageError if pandas is not installed (extra `pandas`), and as `rows`
-        does.
+        what is not known is NA. Raises UsageError if pandas is not installed (extra `pandas`), and as
+        `to_arrow` does.
         """
         require_packages("pandas")
-        return to_pandas(await self.to_arrow(past=past))
+        return to_pandas(await self.to_arrow(of=of, past=past, where=where))
 
-    async def to_polars(self, *, past: bool = False) -> "polars.DataFrame":
-        """The run's `rows` as a polars frame, one row per cell, with the columns of `to_arrow`.
+    async def to_polars(
+        self,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> "polars.DataFrame":
+        """The run's `rows`, or its `findings` or `cases`, as a polars frame, with the columns of `to_arrow`.
 
         Columns are `Categorical`, `String`, `Int64`, `Float64`, `Boolean` and `Datetime` in UTC; what is not
-        known is null. Raises UsageError if polars is not installed (extra `polars`), and as `rows` does.
+        known is null. Raises UsageError if polars is not installed (extra `polars`), and as `to_arrow` does.
         """
         require_packages("polars")
-        return to_polars(await self.to_arrow(past=past))
+        return to_polars(await self.to_arrow(of=of, past=past, where=where))
 
-    async def to_parquet(self, path: str | Path, *, past: bool = False) -> None:
-        """Write the run's `rows` to a Parquet file, one row per cell, with the columns of `to_arrow`.
+    async def to_parquet(
+        self,
+        path: str | Path,
+        *,
+        of: Of = "rows",
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """Write the run's `rows`, or its `findings` or `cases`, to a Parquet file, with the columns of `to_arrow`.
 
-        Rows are read and written 10,000 at a time: memory does not grow with their number. The file, of mode
+        They are read and written 10,000 at a time: memory does not grow with their number. The file, of mode
         0600, appears at `path` once it is whole, and replaces one that is there.
 
-        Raises UsageError if pyarrow is not installed (extra `frames`) or the file cannot be written, and as
-        `rows` does.
+        Raises UsageError if the file cannot be written, and as `to_arrow` does.
         """
-        sheet = await self.sheet(past=past)
+        sheet = await self.sheet(of=of, past=past, where=where)
         with new_file(Path(path)) as stream:
             await write_sheet(FORMATS["parquet"], sheet, stream)
 
@@ -382,23 +439,62 @@ class Run:
             await self._find_row()
             return logs.finish(replaces_all=True)
 
-    async def findings(self, *, past: bool = False) -> AsyncIterator[Finding]:
+    async def findings(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> AsyncIterator[Finding]:
         """Yield each failed test of the answers that count in `rows`, in the order of the file, then of the answer.
 
         A test that fails at several thresholds of a folded job is one finding. Answers with more unanswered
         questions than the sweep allows count as well: what failed in them has failed. Questions that the sweep
         counts as failed because they have no answer are no findings. With `past`, also what failed in cells that
-        only an earlier version of the sweep asked for. Answers are read page by page; those without failed tests
-        are not read. Job kinds whose answers do not list tests, and answers in a side file, give no findings.
+        only an earlier version of the sweep asked for. `where` selects findings as in `rows`, also by `case`;
+        by `threshold` it selects what failed at that one. Answers are read page by page; those without failed
+        tests are not read. Job kinds whose answers do not list tests, and answers in a side file, give no
+        findings.
 
-        Raises UsageError if the run's service is not installed here, and at the end if the run was deleted
-        meanwhile: then findings may be missing.
+        Raises UsageError if the run's service is not installed here, for an axis that the run does not have, and
+        at the end if the run was deleted meanwhile: then findings may be missing.
         """
         kind = self.sweep.kind
-        answers = self._store.reader.answers_with_failures(await self._find_row(), past=past)
+        row = await self._find_row()
+        wanted = read_conditions(self.facts, self.name, where, with_cases=True)
+        labels = to_labels_like(self.facts, wanted.labels)
+        answers = self._store.reader.answers_with_failures(row, past=past, labels=labels)
         names = self.facts.document_labels()
         async for finding in findings(answers, kind, run=self.name, names=names, past=past):
-            yield finding
+            if wanted.select_finding(finding):
+                yield finding
+        await self._find_row()
+
+    async def cases(
+        self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
+    ) -> AsyncIterator[CaseRow]:
+        """Yield a row for each case of each cell that has tests, in the order of `rows`, then of the answer.
+
+        Each says how many tests of the case failed at the cell's threshold, variations included. The cases of a
+        function or a chat sweep are the values of its axis of cases or inputs. The tests of an answer that does
+        not name its cases are one row whose `case` is None. Cells without numbers are left out, and so are
+        outdated answers. `past` and `where` are those of `rows`; `where` also selects by `case`.
+
+        Raises UsageError for an axis that the run does not have, and at the end if the run was deleted
+        meanwhile: then cases may be missing.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.run("halves")
+            ...         return [case.tests async for case in run.cases(where={"number": "3"})]
+            >>> anyio.run(main)
+            []
+        """
+        row = await self._find_row()
+        wanted = read_conditions(self.facts, self.name, where, with_cases=True)
+        labels = to_labels_like(self.facts, wanted.labels)
+        jobs = self._store.reader.job_rows(row, past=past, labels=labels)
+        case_field = self.facts.case_field
+        async for case in cases(jobs, self._row_rules(), case_field=case_field, past=past):
+            if wanted.select_labels(case.labels) and wanted.select_case(case.case):
+                yield case
         await self._find_row()
 
     async def gate(

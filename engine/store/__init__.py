@@ -7,8 +7,9 @@ the engine uses it through `Store`.
 from engine.store.database import LOG_MAX_BYTES
 from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
+from engine.store.queries.conditions import LabelLike
 from engine.store.queries.holdings import Holding
-from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
+from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import NewRun, RunFingerprint, RunRow, refuse_if_deleting

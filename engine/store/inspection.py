@@ -11,7 +11,8 @@ from engine.core.states import State
 from engine.store import leftovers
 from engine.store.database import Database
 from engine.store.queries import events, inspection
-from engine.store.queries.inspection import JobHistory, KnownJob, LabelLike
+from engine.store.queries.conditions import LabelLike
+from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.runs import RunRow
 
 _EVENTS_A_PAGE = 1_000

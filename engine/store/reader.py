@@ -36,6 +36,7 @@ from engine.store.queries import (
     workers,
 )
 from engine.store.queries.calls import KeptReply
+from engine.store.queries.conditions import LabelLike
 from engine.store.queries.holdings import Holding
 from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import JobRow, PastValue
@@ -301,23 +302,27 @@ class StoreReader:
         """
         return await self._database.ask(lambda connection: results.find_past_values(connection, of))
 
-    def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
+    def job_rows(
+        self, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
+    ) -> AsyncIterator[JobRow]:
         """Yield the jobs of a run with their results, in the order of the file, read page by page.
 
-        With `past`, jobs that only earlier versions of the sweep asked for are included.
+        With `past`, jobs that only earlier versions of the sweep asked for are included. Few jobs are read that
+        do not meet the conditions on `labels`.
         """
-        return results.job_rows(self._database, of, past=past)
+        return results.job_rows(self._database, of, past=past, labels=labels)
 
     def answers_with_failures(
-        self, of: RunRow, *, past: bool = False
+        self, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
     ) -> AsyncIterator[tuple[JobRow, bytes]]:
         """Yield the jobs of a run whose answers have failed tests, with the bytes of these answers.
 
         They come in the order of the file. Jobs without an answer in the store, and those whose answer is
         outdated, are left out. With `past`, jobs that only earlier versions of the sweep asked for are included,
-        outdated or not. At most 100 jobs, and some 8 MB of compressed answers, are read at a time.
+        outdated or not. Few jobs are read that do not meet the conditions on `labels`. At most 100 jobs, and
+        some 8 MB of compressed answers, are read at a time.
         """
-        return answers.answers_with_failures(self._database, of, past=past)
+        return answers.answers_with_failures(self._database, of, past=past, labels=labels)
 
     def answers(
         self, of: RunRow, *, past: bool = False

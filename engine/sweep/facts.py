@@ -88,6 +88,13 @@ class SweepFacts:
             account=facts["account"],
         )
 
+    @property
+    def case_field(self) -> str | None:
+        """The field of the axis whose values are test cases: the cases of a function, or the inputs of a chat sweep."""
+        return next(
+            (axis.field for axis in self.axes if isinstance(axis.axis, CaseAxis | RecordAxis)), None
+        )
+
     def document_labels(self) -> dict[str, dict[str, Scalar]]:
         """The labels of prompts and documents, by their axis' field and their digest."""
         return {

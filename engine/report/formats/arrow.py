@@ -1,12 +1,12 @@
 """Rows as an Arrow IPC file, written in batches."""
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engine.report.frames import ArrowSheet, require_package
 from engine.report.sheet import RowFormat, Sheet
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write an Arrow IPC file (not a stream) with one record batch for each batch of rows, uncompressed.
 
     Memory does not grow with the run, and a reader can map the file into its memory. Without rows the file

@@ -16,7 +16,7 @@ _NUMERIC = (int, float)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write the rows as RFC 4180 in UTF-8, with a header; a sheet without rows gives an empty stream.
 
     Unknown values are empty, reasons of unanswered questions are one text, and no text can run as a formula

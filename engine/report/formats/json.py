@@ -1,12 +1,12 @@
 """Rows as one JSON list of objects."""
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write one row per line, so that a reader need not hold the whole list in memory.
 
     Without rows the list is empty. Raises ValueError for a value that JSON lacks (`line_json`); what has

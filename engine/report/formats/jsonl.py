@@ -1,12 +1,12 @@
 """Rows as JSON Lines: one object per line."""
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write the objects of the format `json`, one per line; without rows nothing is written.
 
     Raises ValueError for a value that JSON lacks, after the lines of the rows before it.

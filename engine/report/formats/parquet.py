@@ -6,7 +6,7 @@ from engine.report.frames import ArrowSheet, require_package
 from engine.report.sheet import RowFormat, Sheet
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """Write one row group for each batch of rows, so that memory does not grow with the run.
 
     All columns are nullable, mappings are stored as JSON, and the file's metadata names the run. Without

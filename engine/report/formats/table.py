@@ -1,19 +1,28 @@
-"""A table of rows for people that fits the terminal; it needs two passes over the rows."""
+"""A table for people that fits the terminal; it needs two passes over the rows."""
 
-from codecs import StreamWriter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from engine.core.rows import Row, Source, digest_column
 from engine.core.terminal import plain, wrapped
 from engine.core.values import ValueType
+from engine.report.record_table import write_records
 from engine.report.sheet import RowFormat, Sheet, text_to
+from engine.report.sheets import RowSheet
+from engine.report.text_table import (
+    GAP,
+    UNKNOWN,
+    Column,
+    Layout,
+    cut,
+    format_line,
+    format_section,
+    write_head,
+)
 
-GAP = "  "
-UNKNOWN = "-"
 MEASURES = (
     "asked",
     "failed",
@@ -27,39 +36,12 @@ MEASURES = (
 _ASKED = {True: "yes", False: "no", None: UNKNOWN}
 _USUAL = {"asked": "yes", "unanswered": UNKNOWN}
 """Measures that are left out if every row has this value."""
-_NARROWEST = 6
 _OF_TESTS = ("failed", "failure_rate", "95 % interval")
 """Measures that are left out if no answer has a test."""
 _OF_CASES = ("first_rate", "cases_failed")
 """Measures that are left out if all rates of a row are the same, as they are if no case was asked twice."""
 _VALUE_MAX = 40
 """The widest that the column of a value may be."""
-
-
-@dataclass(slots=True)
-class Column:
-    """A column as seen in the first pass: its width, and whether its value ever changes."""
-
-    width: int
-    first: str | None = None
-    varies: bool = False
-
-    def see(self, cell: str) -> None:
-        self.width = max(self.width, cell_len(cell))
-        if self.first is None:
-            self.first = cell
-        self.varies = self.varies or cell != self.first
-
-
-@dataclass(slots=True)
-class Layout:
-    """The axes shown above the table, those that head sections, and the widths of the columns."""
-
-    constants: dict[str, str] = field(default_factory=dict)
-    sections: list[str] = field(default_factory=list)
-    widths: dict[str, int] = field(default_factory=dict)
-    numbers: frozenset[str] = frozenset(MEASURES[:-1])
-    """Columns of numbers, which are aligned to the right."""
 
 
 @dataclass(slots=True)
@@ -93,7 +75,15 @@ class Seen:
                 self.ambiguous.add(column)
 
 
-async def write(sheet: Sheet, stream: BinaryIO) -> None:
+async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
+    """Write a table no wider than the sheet's width: of rows as `write_rows` does, of others as `write_records`."""
+    if isinstance(sheet, RowSheet):
+        await write_rows(sheet, stream)
+    else:
+        await write_records(sheet, stream)
+
+
+async def write_rows(sheet: RowSheet, stream: BinaryIO) -> None:
     """Write a table of a run's rows no wider than the sheet's width.
 
     Axes with a single value are shown once, above the table. If the others do not fit, the leading ones
@@ -108,20 +98,19 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
     is_empty = True
     async for row in sheet.rows():
         if is_empty:
-            _write_head(sheet.run, layout, text, width)
+            write_head(f"run {plain(sheet.run)}", layout, text, width)
             is_empty = False
         labels = _labels(row)
         section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
         if section and section != heading:
             heading = section
-            counts = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
-            text.write(_cut(counts, width) + "\n")
+            text.write(format_section(layout, section, width) + "\n")
         cells = {name: _value(row, name) for name in sheet.values} | labels | measures(row)
-        text.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
+        text.write(format_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
             text.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
     if is_empty:
-        text.write(_cut(f"run {plain(sheet.run)}: no cells", width) + "\n")
+        text.write(cut(f"run {plain(sheet.run)}: no cells", width) + "\n")
 
 
 def measures(row: Row) -> dict[str, str]:
@@ -164,7 +153,7 @@ def _labels(row: Row) -> dict[str, str]:
 
 
 def _lay_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
-    layout = Layout()
+    layout = Layout(numbers=frozenset(MEASURES[:-1]))
     needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
     if seen.has_answers and not seen.has_tests:
         needless |= {*_OF_TESTS}
@@ -177,16 +166,7 @@ def _lay_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
             layout.widths[name] = column.width
         elif column.first is not None:
             layout.constants[name] = column.first
-    axes = [name for name in layout.widths if name not in MEASURES]
-    while len(axes) > 1 and _total(layout) > width:
-        section = axes.pop(0)
-        layout.sections.append(section)
-        del layout.widths[section]
-    while _total(layout) > width:
-        widest = max(layout.widths, key=lambda name: layout.widths[name])
-        if layout.widths[widest] <= _NARROWEST:
-            break
-        layout.widths[widest] -= 1
+    layout.fit(width, [name for name in layout.widths if name not in MEASURES])
     _add_values(layout, seen, width, values)
     return layout
 
@@ -196,7 +176,7 @@ def _add_values(layout: Layout, seen: Seen, width: int, kinds: Mapping[str, Valu
     for name, column in seen.values.items():
         is_new = name not in seen.columns
         needed = min(column.width, _VALUE_MAX)
-        if is_new and _total(layout) + len(GAP) + needed <= width:
+        if is_new and layout.total + len(GAP) + needed <= width:
             layout.widths[name] = needed
             if kinds[name] in (int, float):
                 layout.numbers |= {name}
@@ -213,39 +193,6 @@ def _value(row: Row, name: str) -> str:
             return f"{number:.6g}"
         case value:
             return plain(str(value))
-
-
-def _total(layout: Layout) -> int:
-    return sum(layout.widths.values()) + len(GAP) * max(0, len(layout.widths) - 1)
-
-
-def _write_head(run: str, layout: Layout, stream: StreamWriter, width: int) -> None:
-    line = ""
-    for name, value in {"run": plain(run), **layout.constants}.items():
-        part = f"{name} {value}"
-        if line and cell_len(line) + 2 + cell_len(part) > width:
-            stream.write(line + "\n")
-            line = ""
-        line = f"{line}, {part}" if line else _cut(part, width)
-    if line:
-        stream.write(line + "\n\n")
-    stream.write(_line(list(layout.widths), layout) + "\n")
-    stream.write(_cut(GAP.join("-" * column for column in layout.widths.values()), width) + "\n")
-
-
-def _line(cells: Sequence[str], layout: Layout) -> str:
-    shown = []
-    for (name, width), cell in zip(layout.widths.items(), cells, strict=True):
-        cut = _cut(cell, width)
-        room = " " * (width - cell_len(cut))
-        shown.append(room + cut if name in layout.numbers else cut + room)
-    return GAP.join(shown).rstrip()
-
-
-def _cut(text: str, width: int) -> str:
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
 FORMAT = RowFormat(name="table", ending=".txt", write=write)

@@ -1,6 +1,6 @@
 """Reading the answers of jobs, as bytes."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, not_, select
 from sqlalchemy.engine import Connection
 
 from engine.store.database import Database
+from engine.store.queries.conditions import LabelLike
 from engine.store.queries.queue import decompress
 from engine.store.queries.results import START, JobRow, job_row, position, select_jobs
 from engine.store.queries.runs import RunRow
@@ -32,15 +33,16 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
 
 
 async def answers_with_failures(
-    database: Database, of: RunRow, *, past: bool = False
+    database: Database, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
 ) -> AsyncIterator[tuple[JobRow, bytes]]:
     """Yield the jobs of a run whose answers have failed tests with these answers, in the order of the file.
 
     Jobs without an answer in the store, and those whose answer is outdated, are left out. With `past`, jobs
-    that only earlier versions of the sweep asked for are included, outdated or not. Answers are read page by
-    page, and decompressed one at a time.
+    that only earlier versions of the sweep asked for are included, outdated or not. Few answers are read of
+    jobs that do not meet the conditions on `labels`. Answers are read page by page, and decompressed one at a
+    time.
     """
-    query = select_jobs(of, past=past).where(result.c.failed > 0).limit(_PAGE)
+    query = select_jobs(of, past=past, labels=labels).where(result.c.failed > 0).limit(_PAGE)
     if not past:
         query = query.where(not_(query.selected_columns.outdated))
     after = {"run_id": of.id, **START}

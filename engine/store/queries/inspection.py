@@ -1,28 +1,14 @@
 """Single jobs of a run with their attempts, answers and unreadable answers."""
 
 import json
-import re
 from array import array
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    LargeBinary,
-    Select,
-    and_,
-    bindparam,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import mask
@@ -30,6 +16,7 @@ from engine.core.inspection import Attempt, JobInfo, JobResult, UnreadReply
 from engine.core.states import AttemptOutcome, State
 from engine.store.database import Database
 from engine.store.queries.answers import raw_answer
+from engine.store.queries.conditions import LabelLike, conditions_on
 from engine.store.queries.queue import decompress
 from engine.store.queries.results import is_asked, thresholds
 from engine.store.queries.runs import RunRow
@@ -38,26 +25,10 @@ from engine.store.schema import attempt, job, result, unread, worker
 _PAGE = 1_000
 _FEW = 100_000
 """Up to so many jobs are looked up by their state or for having an error, then read by their ids."""
-_DOCUMENTS_MAX = 1_000
-"""The most prompts or documents that are searched for by their digests."""
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _SHORTEST_PREFIX = 6
 _LONGEST_ID = 18
 _KEY_DIGITS = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelLike:
-    """A condition on a label of jobs, or on their lane, as in `JobFilter.where`.
-
-    Every job that meets the condition is read, and few others: what is read has to be checked.
-    """
-
-    name: str
-    """The field of an axis, `repeat` or `lane`."""
-    pattern: str
-    documents: Collection[str] = ()
-    """The digests of prompts or documents whose present name is like the pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +73,7 @@ async def jobs(
         wanted.append(job.c.state.in_([State(state) for state in states]))
     if has_error:
         wanted.append(job.c.error.is_not(None))
-    wanted += [condition for one in labels if (condition := _may_be_like(one)) is not None]
+    wanted += conditions_on(labels)
     query = _with_last_attempt().where(*wanted)
     is_narrow = len(wanted) > (1 if past else 2)
     few = await database.ask(partial(_find_few, wanted)) if is_narrow else None
@@ -110,30 +81,6 @@ async def jobs(
     async for page in pages:
         for row in page:
             yield _to_known_job(of, row)
-
-
-def _may_be_like(label: LabelLike) -> ColumnElement[bool] | None:
-    """A condition that all jobs meet whose label is like a pattern; None if SQL cannot tell.
-
-    SQLite ignores case only in ASCII, so jobs whose labels have other characters meet the condition, too.
-    """
-    pattern, path = label.pattern.casefold(), f'$."{label.name}"'
-    if '"' in label.name or pattern in ("true", "false") or len(label.documents) > _DOCUMENTS_MAX:
-        return None
-    source, text = job.c.lane, func.coalesce(job.c.lane, "")
-    if label.name != "lane":
-        source, text = job.c.labels, func.coalesce(func.json_extract(job.c.labels, path), "")
-    like = re.sub(r"[%_\\]", r"\\\g<0>", pattern).replace("*", "%").replace("?", "_")
-    found = [
-        func.lower(text).like(like, escape="\\"),
-        func.length(cast(source, LargeBinary)) != func.length(source),
-    ]
-    with suppress(ValueError):
-        # A number may be written in several ways.
-        found.append(text == literal(float(pattern)))
-    if label.documents:
-        found.append(func.json_extract(job.c.documents, path).in_(sorted(label.documents)))
-    return or_(*found)
 
 
 def _find_few(

@@ -1,7 +1,7 @@
 """Reading a run: its jobs with their results, its queues, and its lanes' events."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from engine.core.states import AttemptOutcome, State
 from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
 from engine.store.queries import totals
+from engine.store.queries.conditions import LabelLike, conditions_on
 from engine.store.queries.fresh import fresh_of
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
@@ -157,12 +158,15 @@ START = {"place": -(2**62), "repeat": 0, "id": 0}
 """The values of `select_jobs` for the first page of a run."""
 
 
-async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
+async def job_rows(
+    database: Database, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
+) -> AsyncIterator[JobRow]:
     """Yield the jobs of a run with their results, in the order of the file, read page by page.
 
-    With `past`, jobs that only earlier versions of the sweep asked for are included.
+    With `past`, jobs that only earlier versions of the sweep asked for are included. Of others than those that
+    meet the conditions on `labels`, few are read.
     """
-    query = select_jobs(of, past=past).limit(_PAGE)
+    query = select_jobs(of, past=past, labels=labels).limit(_PAGE)
     after = {"run_id": of.id, **START}
     is_last = False
     while not is_last:
@@ -173,14 +177,16 @@ async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> Asy
             after |= position(page[-1])
 
 
-def select_jobs(of: RunRow, *, past: bool) -> Select[Any]:
+def select_jobs(of: RunRow, *, past: bool, labels: Iterable[LabelLike] = ()) -> Select[Any]:
     """The jobs of a run with their results after a position, in the order of the file, for `job_row`.
 
+    With conditions on `labels`, those that may meet them.
     The values of the query are `run_id` and a position, at first START, then that of the last row of the page
     before.
     """
     asked = () if past else (job.c.cell_count > 0,)
-    return _with_outdated(of).where(*_IN_ORDER, *asked).order_by(*_ORDER)
+    wanted = (*_IN_ORDER, *asked, *conditions_on(labels))
+    return _with_outdated(of).where(*wanted).order_by(*_ORDER)
 
 
 def select_some(of: RunRow) -> Select[Any]:

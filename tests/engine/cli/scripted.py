@@ -19,6 +19,8 @@ from engine.kinds import (
     JobContext,
     JobKind,
     JudgedTest,
+    ListedTest,
+    Listing,
     Measurement,
     Message,
     NumberAxis,
@@ -95,7 +97,13 @@ class ScriptedKind(JobKind):
                     for score, text in zip(scores, texts_of(job.labels["model"]), strict=True)
                 ]
             ).encode(),
-            measurement=Measurement(passed=3 - failed, failed=failed, tests=3, scores=scores),
+            measurement=Measurement(
+                passed=3 - failed,
+                failed=failed,
+                tests=3,
+                scores=scores,
+                listing=_list(scores) if job.labels["model"].startswith("listed/") else None,
+            ),
         )
 
     def tests(self, raw: bytes, labels: Mapping[str, Any]) -> Iterator[JudgedTest]:
@@ -109,7 +117,14 @@ class ScriptedKind(JobKind):
                     Message(role="user", content="Hello?"),
                     Message(role="assistant", content=text),
                 ),
+                evidence={"cap": 0.4, "red_flags": [{"name": "hostility", "quote": text}]},
+                values={"tone": "cold"},
             )
+
+
+def _list(scores: Sequence[float]) -> Listing:
+    """The listing of answers that name their cases."""
+    return Listing.of(ListedTest(f"case-{number}", 0, score) for number, score in enumerate(scores))
 
 
 class ScriptedService(Service):

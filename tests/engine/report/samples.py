@@ -1,7 +1,7 @@
 """Rows and looks at runs for the tests of reports and of the command line."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.inspection import JobInfo
@@ -10,6 +10,8 @@ from engine.core.runs import RunState, WaitReason
 from engine.core.states import State
 from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.status import QuotaStatus, Status, Waiting
+
+T = TypeVar("T")
 
 
 def answered(
@@ -48,8 +50,8 @@ def unanswered(state: str, error: str | None = None, **labels: Any) -> Row:
     return Row(labels=labels, state=state, source=Source.MISSING, error=error)
 
 
-def given(rows: Sequence[Row]) -> Callable[[], AsyncIterator[Row]]:
-    async def again() -> AsyncIterator[Row]:
+def given(rows: Sequence[T]) -> Callable[[], AsyncIterator[T]]:
+    async def again() -> AsyncIterator[T]:
         for row in rows:
             yield row
 

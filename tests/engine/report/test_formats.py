@@ -19,7 +19,8 @@ from engine.report.coverage import counts_lines
 from engine.report.files import new_file
 from engine.report.formats import FORMATS, format_of
 from engine.report.formats.csv import csv_cell
-from engine.report.sheet import Sheet, write_sheet
+from engine.report.sheet import write_sheet
+from engine.report.sheets import RowSheet
 from engine.results.coverage import CountedRows
 from tests.engine.report.samples import SAMPLE, answered, given, status, unanswered
 
@@ -31,7 +32,7 @@ async def counted(
     rows: tuple[Row, ...], form: str, stream: BinaryIO, width: int = 80, run: str = "night"
 ) -> RowCounts:
     read = CountedRows(given(rows), "threshold")
-    sheet = Sheet(run=run, rows=read, axes=AXES, width=width)
+    sheet = RowSheet(run=run, rows=read, axes=AXES, width=width)
     await write_sheet(FORMATS[form], sheet, stream)
     return read.counts
 

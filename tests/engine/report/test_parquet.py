@@ -24,7 +24,8 @@ from engine.report.columns import AxisColumns
 from engine.report.document import row_document
 from engine.report.files import new_file
 from engine.report.formats import FORMATS
-from engine.report.sheet import Sheet, write_sheet
+from engine.report.sheet import write_sheet
+from engine.report.sheets import RowSheet
 from tests.engine.report.samples import answered, given, unanswered
 
 VALUE = (AxisValue(label="x", content="x"),)
@@ -51,8 +52,8 @@ LABELS: dict[str, Any] = {
 DIGESTS = {"prompt": "1a2b"}
 
 
-def sheet(*rows: Row) -> Sheet:
-    return Sheet(run="night", rows=given(rows), axes=AXES)
+def sheet(*rows: Row) -> RowSheet:
+    return RowSheet(run="night", rows=given(rows), axes=AXES)
 
 
 async def written(file: Path, *rows: Row) -> pyarrow.parquet.ParquetFile:
@@ -150,7 +151,7 @@ async def test_no_more_rows_than_a_batch_has_are_held_however_many_there_are(for
             most = max(most, len(alive))
             yield row
 
-    await write_sheet(FORMATS[form], Sheet(run="night", rows=rows, axes=AXES), BytesIO())
+    await write_sheet(FORMATS[form], RowSheet(run="night", rows=rows, axes=AXES), BytesIO())
 
     assert most <= 4 + 1
 
