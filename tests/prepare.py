@@ -1,8 +1,9 @@
 """Fetches all that the tests need from the network, before they start: `python -m tests.prepare`.
 
 The built-in model, the vendors' packages, two generators of clients and Inspect's packages, about 500 MB,
-into the user's cache. What is there already is not fetched again, and several processes may do this at once. The tests themselves fetch
-nothing: one that misses something fails, and names this command.
+into the user's cache, and Chromium from the system's packages if there is no browser. What is there already is
+not fetched again, and several processes may do this at once. The tests themselves fetch nothing: one that misses
+something fails, and names this command.
 """
 
 import sys
@@ -12,6 +13,7 @@ from functools import partial
 
 from engine.kinds import UsageError
 from jobs.chat import model_file
+from tests import chromium
 from tests.jobs.serve.vendors import installed
 
 COMMAND = "python -m tests.prepare"
@@ -20,6 +22,7 @@ _PAUSE_S = 10.0
 
 STEPS: Mapping[str, Callable[[], object]] = {
     "the built-in model": model_file.download,
+    "Chromium": chromium.install,
     **{pinned.stem: partial(installed.install, pinned) for pinned in installed.PACKAGES},
 }
 

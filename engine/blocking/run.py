@@ -147,6 +147,10 @@ class BlockingRun:
         """Write the rows, findings or cases to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
         self._read(lambda run: run.to_parquet(path, of=of, past=past, where=where))
 
+    def to_report(self, path: str | Path, *, store: str = "") -> None:
+        """Write the report on the run to an HTML file; see `Run.to_report`."""
+        self._read(lambda run: run.to_report(path, store=store))
+
     def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
         """Write the answers as logs of Inspect AI into a directory; see `Run.to_inspect`.
 

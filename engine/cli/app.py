@@ -11,6 +11,7 @@ from engine.cli.deletion import delete, prune
 from engine.cli.gate import gate
 from engine.cli.group import ExtensibleGroup
 from engine.cli.inspection import events, jobs, show
+from engine.cli.report import report
 from engine.cli.run import rejudge, resume, run
 from engine.cli.starting import init, schema
 
@@ -70,6 +71,7 @@ for _command in (
     show,
     results,
     gate,
+    report,
     runs,
     retry,
     pause,

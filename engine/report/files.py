@@ -1,6 +1,7 @@
 """Output files that appear only when complete, readable by their owner alone."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,6 +9,14 @@ from typing import BinaryIO
 
 from engine.core.errors import UsageError
 from engine.part_files import part_of
+
+_UNUSUAL = re.compile(r"[^\w.+-]+")
+_LONGEST_NAME = 100
+
+
+def name_file(run: str, ending: str) -> str:
+    """A file's name for a run: its name, with `-` in place of what file systems may refuse, and the ending."""
+    return f"{_UNUSUAL.sub('-', run).strip('.-')[:_LONGEST_NAME] or 'run'}{ending}"
 
 
 @contextmanager

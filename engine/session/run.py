@@ -17,6 +17,7 @@ from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.outcomes import Outcome
+from engine.core.reports import ReportData
 from engine.core.rows import Row
 from engine.core.runs import Event, RunState, StopReason
 from engine.core.states import State
@@ -43,6 +44,7 @@ from engine.session.gating import gate
 from engine.session.identity import Identity
 from engine.session.inspect_logs import InspectLogs, describe_run
 from engine.session.judges import Judging, refuse_other_judges
+from engine.session.reporting import MOST_EVENTS, gather_report
 from engine.session.sheets import make_case_sheet, make_finding_sheet, make_row_sheet
 from engine.session.status import StatusReader
 from engine.settings import Settings
@@ -522,6 +524,33 @@ class Run:
     async def _judging(self) -> Judging:
         """What decided how the run's replies were judged, to find out whether another run can be compared."""
         return Judging.of(await self._find_row(), self.facts, self._sweep_if_installed())
+
+    async def _gather_report(self, *, store: str = "") -> ReportData:
+        """Everything that the report on the run shows, as values."""
+        row = await self._find_row()
+        return await gather_report(
+            await self.status(),
+            self.facts,
+            self._row_rules(),
+            jobs=self._store.reader.job_rows(row),
+            events=await self.events(limit=MOST_EVENTS + 1),
+            findings=self.findings(),
+            store=store,
+        )
+
+    async def to_report(self, path: str | Path, *, store: str = "") -> None:
+        """Write the report on the run to an HTML file, which a browser opens from disk and which loads nothing.
+
+        It shows coverage, rates, comparisons and the worst findings with their conversations, in less than 5 MB;
+        findings are missing where the run's service is not installed. `store` is how the commands in it name the
+        store; empty for the usual one. The file, of mode 0600, appears at `path` once it is whole, and replaces one
+        that is there. Raises UsageError if it cannot be written, and as `analysis` does.
+        """
+        from engine.report.html.page import write_page
+
+        data = await self._gather_report(store=store)
+        with new_file(Path(path)) as stream:
+            write_page(data, stream)
 
     async def value_columns(self) -> Mapping[str, ValueType]:
         """The names of all `Row.values` of the run in alphabetical order, each with its type.

@@ -597,3 +597,33 @@ def test_every_command_works_in_an_interpreter_that_has_imported_nothing(
 
     assert {call: one.returncode for call, one in ended.items()} == calls
     assert not any("Traceback" in one.stderr for one in ended.values())
+
+
+def test_a_report_is_written_to_a_file_of_its_owner(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a", "broken"))
+
+    ended = nightsweep("report")
+    named = nightsweep("report", "night", "--output", "other.html")
+
+    assert ended.returncode == named.returncode == 0, ended.stderr + named.stderr
+    assert ended.stdout == ""
+    assert ended.stderr == "the report is in night-report.html\n"
+    report = tmp_path / "night-report.html"
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    text = report.read_text()
+    assert "Not complete: 2 of 4 cells answered, 2 failed." in text
+    assert "nightsweep retry night" in text
+    assert (tmp_path / "other.html").read_text().count("<section") == text.count("<section")
+
+
+def test_a_report_that_cannot_be_written_is_a_usage_error(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    ended = nightsweep("report", "--output", "missing/report.html")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("nightsweep: cannot write missing/report.html: ")

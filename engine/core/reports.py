@@ -1,0 +1,201 @@
+"""What the report on a run shows: plain values, which each of its writers puts into words, tables or pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.core.estimates import Estimate, Rate
+from engine.core.findings import Finding
+from engine.core.rows import Coverage
+from engine.core.runs import Event
+from engine.core.samples import ValueMean
+from engine.core.status import Status
+
+RATES: Mapping[Rate, str] = {
+    Rate.FIRST: "first answers that failed / first answers, before any variations",
+    Rate.CASES: "cases with a failure in any answer / cases asked",
+    Rate.FAILURE: "tests that failed / all tests, variations included",
+}
+"""The three rates with what each divides, the default first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatCell:
+    """All cells of one row and column of the heat map, at one threshold."""
+
+    row: str
+    column: str
+    threshold: float | None
+    coverage: Coverage
+    cases: int | None
+    """Different cases; None if the answers do not name them."""
+    estimates: Mapping[Rate, Estimate]
+    """By rate, in the order of RATES; a rate that the answers do not tell is None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap:
+    """Rates by two axes of the sweep; `column_axis` is empty if the sweep varies only one."""
+
+    row_axis: str
+    column_axis: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    thresholds: tuple[float | None, ...]
+    cells: tuple[HeatCell, ...]
+    rows_left_out: int = 0
+    columns_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """The rate of one row in one column of the heat map, at one threshold."""
+
+    row: str
+    column: str
+    threshold: float
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two values of an axis, compared over the cases that both answered; rates as shares from 0 to 1.
+
+    `difference` is the rate of `a` less that of `b`. `verdict` is `better`, `worse` or `cannot be told apart`, and
+    speaks of `a`.
+    """
+
+    axis: str
+    a: str
+    b: str
+    cases: int
+    rate_a: float
+    rate_b: float
+    difference: float
+    low: float | None
+    high: float | None
+    p_corrected: float | None
+    verdict: str
+    detectable: float | None = None
+    """The difference that these cases would have shown with power 0.8."""
+    cases_needed: int | None = None
+    """The cases that would tell the two apart, if their difference is as large as it seems."""
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the corrected p says that one is better."""
+        return self.verdict in ("better", "worse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """The pairs of one axis at one threshold: those that are told apart first, then by the size of their difference."""
+
+    axis: str
+    threshold: float | None
+    shown: tuple[Pair, ...]
+    total: int
+    told_apart: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlakyCase:
+    """A case that failed in some of its repeats."""
+
+    labels: Mapping[str, str]
+    case: str
+    failed: int
+    answers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlakySummary:
+    """How many of the cases that were asked more than once fail always, sometimes and never."""
+
+    always: int
+    sometimes: int
+    never: int
+    repeats: int
+    """The most answers to a case."""
+    any_failure: float | None
+    """The mean chance that at least one of so many answers to a case fails, from 0 to 1."""
+    any_failure_in_one: float | None
+    worst: tuple[FlakyCase, ...]
+    """Those that fail sometimes, nearest to half of their answers first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanRow:
+    """The means of numeric values of the job kind, by name, over the answers of one value of an axis."""
+
+    name: str
+    means: Mapping[str, ValueMean]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What the jobs of one value of an axis took."""
+
+    name: str
+    jobs: int = 0
+    attempts: int = 0
+    retried: int = 0
+    """Jobs with more than one attempt."""
+    retries: int = 0
+    """The attempts of jobs after their first."""
+    failed: int = 0
+    seconds: float = 0.0
+    """The seconds of all attempts that were answered, added up."""
+    timed: int = 0
+    """The answers whose seconds are known."""
+    slowest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the whole run took. Times are seconds since the Unix epoch."""
+
+    requests: int
+    retries: int
+    began_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstFindings:
+    """The worst findings of a run, the lowest score first, and how many it has in all."""
+
+    kept: tuple[Finding, ...]
+    total: int
+    axes: Mapping[str, tuple[str, ...]]
+    """The values of each axis that a finding may have, by field."""
+    unavailable: str = ""
+    """Why findings cannot be read, in words; empty if they can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """All that the report on a run shows, at one moment."""
+
+    status: Status
+    version: str
+    store: str
+    """The store as commands name it; empty for the default one."""
+    threshold: float | None
+    """The threshold of all numbers that do not say another."""
+    spent: Spent
+    events: tuple[Event, ...]
+    has_more_events: bool
+    heat_map: HeatMap | None
+    curves: tuple[CurvePoint, ...]
+    pairs: tuple[Pairs, ...]
+    flakiness: FlakySummary | None
+    means: tuple[MeanRow, ...]
+    """By the rows of the heat map; empty if answers have no numeric values."""
+    effort_axis: str
+    effort: tuple[Effort, ...]
+    findings: WorstFindings
+
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        return self.status.run

@@ -1,0 +1,242 @@
+"""The charts of a report as Vega-Lite, for the browser and for pictures alike: data and marks, without a theme."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from engine.core.estimates import Estimate, Rate
+from engine.core.reports import CurvePoint, HeatMap, Pairs
+
+Spec: TypeAlias = Mapping[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+"""Names the language; nothing is loaded from it."""
+MOST_LINES = 8
+"""The most lines of a chart that can be told apart by colour and dash."""
+VERDICTS: Mapping[str, str] = {
+    "better": "#0b6e4f",
+    "worse": "#b8421f",
+    "cannot be told apart": "#8592a0",
+}
+"""The verdicts on pairs, with their colours on a light ground; the page has its own for each theme."""
+_LINES = {"symbolType": "stroke", "symbolOpacity": 1, "symbolSize": 300, "symbolStrokeWidth": 2}
+_PERCENT = ".0%"
+
+
+def curves_spec(points: Sequence[CurvePoint], row_axis: str, *, column_width: int = 210) -> Spec:
+    """The failure rate against the threshold: a line for each row, a facet for each column of the heat map.
+
+    The first of the two layers has the intervals as bands, which the page draws only on demand.
+    """
+    x = {
+        "field": "threshold",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [0, 1]},
+        "axis": {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"},
+    }
+    colour = {
+        "field": "row",
+        "type": "nominal",
+        "title": row_axis,
+        "sort": None,
+        "legend": {"orient": "top", "columns": 4, "labelLimit": 260, **_LINES},
+    }
+    columns = list(dict.fromkeys(point.column for point in points))
+    y_axis = {"format": _PERCENT, "values": [0, 0.25, 0.5, 0.75, 1]}
+    y = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": y_axis}
+    return {
+        "$schema": SCHEMA,
+        "data": {"values": [_curve_document(point) for point in points]},
+        "facet": {"field": "column", "type": "nominal", "title": None, "sort": columns},
+        "columns": 4,
+        # Marks at the edge of a facet must not shift its header.
+        "bounds": "flush",
+        "spacing": {"row": 58, "column": 28},
+        "resolve": {"axis": {"x": "independent"}},
+        "spec": {
+            "width": column_width,
+            "height": 130,
+            "layer": [
+                {
+                    "mark": {"type": "area", "opacity": 0.16, "tooltip": None},
+                    "encoding": {
+                        "x": x,
+                        "y": {**y, "field": "low", "title": "failure rate"},
+                        "y2": {"field": "high"},
+                        "color": colour,
+                    },
+                },
+                {
+                    "mark": {"type": "line", "point": {"size": 22}},
+                    "encoding": {
+                        "x": x,
+                        "y": {**y, "field": "rate", "title": "failure rate"},
+                        "color": colour,
+                        "strokeDash": colour,
+                        "tooltip": [
+                            {"field": "row", "title": row_axis},
+                            {"field": "threshold", "format": "~g"},
+                            {"field": "rate", "format": ".1%"},
+                            {"field": "interval", "title": "95 %"},
+                            {"field": "n", "title": "of"},
+                        ],
+                    },
+                },
+            ],
+        },
+    }
+
+
+def _curve_document(point: CurvePoint) -> dict[str, Any]:
+    estimate = point.estimate
+    return {
+        "row": point.row,
+        "column": point.column,
+        "threshold": point.threshold,
+        "rate": estimate.rate,
+        "low": estimate.low if estimate.low is not None else estimate.rate,
+        "high": estimate.high if estimate.high is not None else estimate.rate,
+        "interval": interval_words(estimate),
+        "n": f"{estimate.failed:,} of {estimate.total:,}",
+    }
+
+
+def interval_words(estimate: Estimate) -> str:
+    """The interval of a rate, such as `13-51 %`; a word if it has none."""
+    if estimate.low is None or estimate.high is None:
+        return "no interval"
+    return f"{estimate.low * 100:.0f}\u2013{estimate.high * 100:.0f} %"
+
+
+def pairs_spec(pairs: Pairs) -> Spec:
+    """The differences of an axis as points with intervals, one line for each pair, around a line at zero."""
+    values = [
+        {
+            "pair": f"{one.a} \u2212 {one.b}",
+            "difference": one.difference,
+            "low": one.low if one.low is not None else one.difference,
+            "high": one.high if one.high is not None else one.difference,
+            "verdict": one.verdict,
+            "cases": one.cases,
+        }
+        for one in pairs.shown
+    ]
+    y = {
+        "field": "pair",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 300},
+    }
+    colour = {
+        "field": "verdict",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": list(VERDICTS), "range": list(VERDICTS.values())},
+        "legend": {"orient": "top"},
+    }
+    tooltip = [
+        {"field": "pair", "title": pairs.axis},
+        {"field": "difference", "format": "+.1%"},
+        {"field": "low", "format": "+.1%"},
+        {"field": "high", "format": "+.1%"},
+        {"field": "cases"},
+        {"field": "verdict"},
+    ]
+    return {
+        "$schema": SCHEMA,
+        "data": {"values": values},
+        "width": 460,
+        "height": {"step": 22},
+        "layer": [
+            {"mark": {"type": "rule", "style": "zero"}, "encoding": {"x": {"datum": 0}}},
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {
+                    "y": y,
+                    "x": {
+                        "field": "low",
+                        "type": "quantitative",
+                        "title": "difference of failure rates, 95 % interval",
+                        "axis": {"format": "+.0%", "tickCount": 7, "grid": True},
+                    },
+                    "x2": {"field": "high"},
+                    "color": colour,
+                    "tooltip": tooltip,
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                "encoding": {
+                    "y": y,
+                    "x": {"field": "difference", "type": "quantitative"},
+                    "color": colour,
+                    "shape": {**colour, "scale": {"domain": list(VERDICTS)}},
+                    "tooltip": tooltip,
+                },
+            },
+        ],
+    }
+
+
+def heat_spec(heat_map: HeatMap, threshold: float | None) -> Spec:
+    """The heat map as a picture: the rate in each cell, its cases below, and hatches where cells are missing."""
+    values = [
+        {
+            "row": cell.row,
+            "column": cell.column or "all",
+            "rate": estimate.rate,
+            "text": "\u2013" if estimate.rate is None else f"{estimate.rate:.0%}",
+            "n": f"{estimate.total:,} asked",
+            "missing": cell.coverage.answered < cell.coverage.cells,
+        }
+        for cell in heat_map.cells
+        if cell.threshold == threshold and (estimate := first_estimate(cell.estimates)) is not None
+    ]
+    x = {
+        "field": "column",
+        "type": "nominal",
+        "sort": None,
+        "title": heat_map.column_axis or None,
+        "axis": {"orient": "top", "labelAngle": -40},
+    }
+    y = {"field": "row", "type": "nominal", "sort": None, "title": heat_map.row_axis}
+    dark = {"condition": {"test": "datum.rate > 0.6", "value": "white"}, "value": "#16202c"}
+    return {
+        "$schema": SCHEMA,
+        "data": {"values": values},
+        "width": {"step": 74},
+        "height": {"step": 40},
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {
+                "mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
+                "encoding": {
+                    "color": {
+                        "field": "rate",
+                        "type": "quantitative",
+                        "scale": {"domain": [0, 1], "scheme": "blues"},
+                        "legend": {"format": _PERCENT, "title": "failure rate"},
+                    },
+                    "strokeDash": {
+                        "condition": {"test": "datum.missing", "value": [4, 3]},
+                        "value": [],
+                    },
+                },
+            },
+            {
+                "mark": {"type": "text", "dy": -5, "fontSize": 13, "fontWeight": "bold"},
+                "encoding": {"text": {"field": "text"}, "color": dark},
+            },
+            {
+                "mark": {"type": "text", "dy": 10, "fontSize": 9},
+                "encoding": {"text": {"field": "n"}, "color": dark},
+            },
+        ],
+    }
+
+
+def first_estimate(estimates: Mapping[Rate, Estimate]) -> Estimate | None:
+    """The estimate of the first rate that is known; the first one if none is, None without any."""
+    known = [one for one in estimates.values() if one.rate is not None]
+    return next(iter(known or estimates.values()), None)

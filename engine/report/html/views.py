@@ -1,0 +1,319 @@
+"""What the templates of a report show: its numbers as words, its tables row by row."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from engine.core.error_kinds import ErrorKind
+from engine.core.findings import Finding
+from engine.core.listing import quantity
+from engine.core.reports import RATES, CurvePoint, Effort, ReportData
+from engine.core.rows import Coverage
+from engine.report.charts import MOST_LINES, curves_spec, pairs_spec
+from engine.report.html.comparisons import flaky_words, means_view, pairs_view
+from engine.report.html.heat import UNKNOWN, heat_document, heat_view
+from engine.report.html.packing import PackedFindings
+from engine.report.html.text import script_json
+from engine.report.money import amounts
+from engine.report.times import duration, moment
+from engine.report.verdict import command, next_steps, show_command, verdict
+from engine.report.words import coverage_parts
+
+_EXCERPT = 20
+"""The findings that are in the page's HTML, for readers without JavaScript."""
+_EXCERPT_TEXT = 4_000
+"""The most characters of a message there."""
+_BAR = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A number at the head of the page: what it is, its value, and what qualifies it."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+def number(value: float) -> str:
+    """A number with separators of thousands."""
+    return f"{value:,}"
+
+
+def context(data: ReportData, packed: PackedFindings) -> dict[str, Any]:
+    """The variables of the templates, but for the page's own scripts and styles."""
+    heat = heat_view(data)
+    curves = _curves_view(data)
+    pairs = [pairs_view(one) for one in data.pairs]
+    effort = list(_effort_rows(data.effort))
+    status = data.status
+    return {
+        "data": data,
+        "packed": packed,
+        "verdict": verdict(data),
+        "steps": next_steps(data),
+        "sections": list(
+            _sections(data, has_rates=heat is not None, has_curves=curves is not None)
+        ),
+        "coverage": list(_bar(status.coverage, is_over=status.state.is_over)),
+        "coverage_words": ", ".join(coverage_parts(status.coverage, status)),
+        "facts": list(_facts(data)),
+        "commands": {
+            "events": command(data, "events"),
+            "results": command(data, "results"),
+            "findings": command(data, "findings"),
+        },
+        "heat": heat,
+        "rate_words": list(RATES.items()),
+        "curves": curves,
+        "pairs": pairs,
+        "means": means_view(data),
+        "flaky_words": flaky_words(data),
+        "effort": effort,
+        "errors": _errors(status.errors),
+        "excerpt": [_excerpt(one) for one in islice(data.findings.kept, _EXCERPT)],
+        "findings_note": _findings_note(data, packed),
+        "findings_left_out": packed.count < data.findings.total,
+        "document": script_json(_document(data, packed)),
+    }
+
+
+def _sections(data: ReportData, *, has_rates: bool, has_curves: bool) -> Iterator[tuple[str, str]]:
+    yield "night", "Events"
+    if has_rates:
+        yield "rates", "Where it fails"
+    if has_curves:
+        yield "thresholds", "Thresholds"
+    if data.pairs:
+        yield "pairs", "Comparisons"
+    if data.means:
+        yield "means", "Values"
+    if data.flakiness is not None:
+        yield "flaky", "Flaky cases"
+    if data.effort:
+        yield "effort", "Time and retries"
+    yield "findings", "Findings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarPart:
+    """A part of the coverage bar, from `x`, of `width`, both in percent."""
+
+    name: str
+    words: str
+    count: int
+    x: float
+    width: float
+
+
+def _bar(coverage: Coverage, *, is_over: bool) -> Iterator[BarPart]:
+    counts = (
+        ("answered", "answered", coverage.answered),
+        ("failed", "failed", coverage.failed),
+        ("cancelled", "cancelled", coverage.cancelled),
+        ("missing", "missing" if is_over else "to come", coverage.to_come),
+    )
+    x = 0.0
+    for name, words, count in counts:
+        width = round(_BAR * count / max(1, coverage.cells), 2)
+        if count:
+            yield BarPart(name=name, words=words, count=count, x=round(x, 2), width=width)
+        x += width
+
+
+def _facts(data: ReportData) -> Iterator[Fact]:
+    status, spent = data.status, data.spent
+    coverage = status.coverage
+    yield Fact(
+        name="cells", value=f"{coverage.answered:,}", detail=f"of {coverage.cells:,} answered"
+    )
+    yield Fact(
+        name="requests",
+        value=f"{spent.requests:,}",
+        detail=quantity(spent.retries, "retry", "retries"),
+    )
+    tests = status.tests_passed + status.tests_failed
+    at = "" if status.threshold is None else f" at threshold {status.threshold:g}"
+    yield Fact(name="tests", value=f"{tests:,}", detail=f"{status.tests_failed:,} failed{at}")
+    for quota in status.quotas:
+        left = max(0, quota.allotted - quota.used - quota.reserved)
+        period = "" if quota.period == "run" else f", {quota.period}"
+        yield Fact(
+            name="quota left",
+            value=f"{left:,}",
+            detail=f"of {quota.allotted:,} {quota.name}{period}",
+        )
+    if spent.began_at is not None and spent.ended_at is not None:
+        yield Fact(
+            name="time",
+            value=duration(spent.ended_at - spent.began_at),
+            detail=f"until {moment(spent.ended_at)}",
+        )
+    yield from _cost_facts(data)
+    if status.judge:
+        yield Fact(name="judge", value=status.judge)
+
+
+def _cost_facts(data: ReportData) -> Iterator[Fact]:
+    costs: dict[str, float] = {}
+    for one in data.status.spending:
+        for currency, amount in (one.cost or {}).items():
+            costs[currency] = costs.get(currency, 0.0) + amount
+    read = sum(one.input_tokens or 0 for one in data.status.spending)
+    written = sum(one.output_tokens or 0 for one in data.status.spending)
+    tokens = f"{read:,} tokens in, {written:,} out" if read or written else ""
+    if costs:
+        yield Fact(name="cost", value=amounts(costs), detail=tokens)
+    elif tokens:
+        yield Fact(name="tokens", value=f"{read + written:,}", detail=tokens)
+
+
+def _errors(errors: tuple[ErrorKind, ...]) -> list[ErrorKind]:
+    return list(errors[:10])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveLine:
+    """A line of the table of rates by threshold."""
+
+    row: str
+    column: str
+    cells: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvesView:
+    """The rates by threshold as a table; `points` are those of the chart."""
+
+    note: str
+    thresholds: list[str]
+    lines: list[CurveLine]
+    points: list[CurvePoint]
+
+
+def _curves_view(data: ReportData) -> CurvesView | None:
+    thresholds = sorted({point.threshold for point in data.curves})
+    if len(thresholds) < 2 or data.heat_map is None:
+        return None
+    found: dict[tuple[str, str], dict[float, str]] = {}
+    for point in data.curves:
+        rate = point.estimate.rate
+        words = UNKNOWN if rate is None else f"{rate:.0%} of {point.estimate.total:,}"
+        found.setdefault((point.row, point.column), {})[point.threshold] = words
+    lines = [
+        CurveLine(row=row, column=column, cells=[of.get(at, UNKNOWN) for at in thresholds])
+        for (row, column), of in found.items()
+    ]
+    shown = set(list(dict.fromkeys(point.row for point in data.curves))[:MOST_LINES])
+    note = "Bands are the 95 % intervals of single rates."
+    if hidden := len({point.row for point in data.curves}) - len(shown):
+        note += f" The chart shows the {MOST_LINES} worst; {hidden:,} more are in the table."
+    return CurvesView(
+        note=note,
+        thresholds=[f"{at:g}" for at in thresholds],
+        lines=lines,
+        points=[point for point in data.curves if point.row in shown],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffortRow:
+    """A line of the table of time and retries."""
+
+    name: str
+    jobs: int
+    attempts: int
+    retried: int
+    failed: int
+    time: str
+    mean: str
+    slowest: str
+    share: float
+    share_words: str
+
+
+def _effort_rows(efforts: tuple[Effort, ...]) -> Iterator[EffortRow]:
+    total = sum(one.seconds for one in efforts)
+    for one in efforts:
+        share = one.seconds / total if total else 0.0
+        yield EffortRow(
+            name=one.name,
+            jobs=one.jobs,
+            attempts=one.attempts,
+            retried=one.retried,
+            failed=one.failed,
+            time=duration(one.seconds) if one.timed else UNKNOWN,
+            mean=f"{one.seconds / one.timed:.1f} s" if one.timed else UNKNOWN,
+            slowest=f"{one.slowest:.1f} s" if one.timed else UNKNOWN,
+            share=round(100 * share, 1),
+            share_words=f"{share:.0%}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExcerptMessage:
+    """A message of a finding in the page's HTML."""
+
+    role: str
+    kind: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """A finding in the page's HTML."""
+
+    score: str
+    labels: str
+    messages: list[ExcerptMessage]
+
+
+def _excerpt(finding: Finding) -> Excerpt:
+    labels = [*map(str, finding.labels.values()), *filter(None, (finding.case,))]
+    return Excerpt(
+        score=UNKNOWN if finding.score is None else f"{finding.score:.2f}",
+        labels=" · ".join(labels),
+        messages=[
+            ExcerptMessage(
+                role=one.role,
+                kind=one.role if one.role in ("user", "assistant", "system") else "other",
+                content=_cut(one.content),
+            )
+            for one in finding.messages
+        ],
+    )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _EXCERPT_TEXT:
+        return text
+    return f"{text[:_EXCERPT_TEXT]} … ({len(text) - _EXCERPT_TEXT:,} more characters)"
+
+
+def _findings_note(data: ReportData, packed: PackedFindings) -> str:
+    findings = data.findings
+    if findings.unavailable:
+        return findings.unavailable
+    if not findings.total:
+        return "No test has failed, or the answers do not list their tests."
+    left_out = findings.total - packed.count
+    note = f"{quantity(findings.total, 'failed test')}, the lowest safety score first."
+    if left_out:
+        note += f" {left_out:,} of them are not in this file, which would become too large; this lists them:"
+    return note
+
+
+def _document(data: ReportData, packed: PackedFindings) -> Mapping[str, Any]:
+    """What the page's script needs beside the findings."""
+    curves = _curves_view(data)
+    row_axis = data.heat_map.row_axis if data.heat_map else ""
+    return {
+        "run": data.run,
+        "show": show_command(data),
+        "heat": heat_document(data),
+        "curves": None if curves is None else curves_spec(curves.points, row_axis),
+        "pairs": [pairs_spec(one) for one in data.pairs],
+        "axes": {axis: list(values) for axis, values in data.findings.axes.items()},
+        "findings": packed.count,
+    }

@@ -1,0 +1,95 @@
+"""Gathers all that the report on a run shows, in one pass over its jobs and one over its failed tests."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from importlib.metadata import version
+
+from engine.core.errors import UsageError
+from engine.core.findings import Finding
+from engine.core.matrix import MatrixAxis
+from engine.core.reports import ReportData, WorstFindings
+from engine.core.runs import Event
+from engine.core.status import Status
+from engine.results.analysis import Analysis
+from engine.results.cells import RowRules, cells
+from engine.results.comparisons import compare_axes, count_flaky, means_by
+from engine.results.effort import EffortCounter
+from engine.results.heat import choose_axes, curves_of, heat_map_of
+from engine.results.observations import observe
+from engine.results.worst import collect_worst
+from engine.store import JobRow
+from engine.sweep import SweepFacts
+
+MOST_EVENTS = 200
+"""The most events that a report shows."""
+_UNAVAILABLE = "What failed cannot be read"
+
+
+async def gather_report(
+    status: Status,
+    facts: SweepFacts,
+    rules: RowRules,
+    *,
+    jobs: AsyncIterable[JobRow],
+    events: Sequence[Event],
+    findings: AsyncIterator[Finding],
+    store: str,
+) -> ReportData:
+    """Gather what the report on a run shows; `store` is how its commands name the store, empty for the usual one.
+
+    However many findings there are, memory holds the worst of them, and of the cells what `Run.analysis` keeps.
+    `events` are the latest, one more than are shown if there are more. If findings cannot be read, the report says
+    why.
+    """
+    folded, threshold = facts.folded_field, status.threshold
+    axes = choose_axes(facts.axes, folded)
+    row_axis = "" if axes is None else axes.row
+    effort = EffortCounter(row_axis)
+    seen = await observe(cells(_count(jobs, effort), rules), facts.axes, folded)
+    analysis = Analysis(seen, {axis.field: axis.field for axis in facts.axes})
+    heat_map = None if axes is None else heat_map_of(analysis, axes)
+    return ReportData(
+        status=status,
+        version=version("nightsweep"),
+        store=store,
+        threshold=threshold,
+        spent=effort.spent(sum(one.calls for one in status.spending)),
+        events=tuple(events[-MOST_EVENTS:]),
+        has_more_events=len(events) > MOST_EVENTS,
+        heat_map=heat_map,
+        curves=() if heat_map is None else curves_of(heat_map),
+        pairs=compare_axes(analysis, facts.axes, folded, threshold),
+        flakiness=count_flaky(analysis, threshold),
+        means=() if axes is None else means_by(analysis, row_axis, threshold),
+        effort_axis=row_axis,
+        effort=effort.efforts,
+        findings=await _find_worst(findings, _axis_values(facts.axes, folded)),
+    )
+
+
+async def _count(jobs: AsyncIterable[JobRow], effort: EffortCounter) -> AsyncIterator[JobRow]:
+    """Yield jobs, and count what each took on its way."""
+    async for job in jobs:
+        effort.add(job)
+        yield job
+
+
+async def _find_worst(
+    findings: AsyncIterator[Finding], axes: Mapping[str, tuple[str, ...]]
+) -> WorstFindings:
+    try:
+        worst = await collect_worst(findings)
+    except UsageError as error:
+        return WorstFindings(kept=(), total=0, axes=axes, unavailable=f"{_UNAVAILABLE}: {error}")
+    return WorstFindings(kept=worst.kept(), total=worst.total, axes=axes)
+
+
+def _axis_values(
+    axes: Sequence[MatrixAxis], folded_field: str | None
+) -> dict[str, tuple[str, ...]]:
+    """The labels of each axis by field, in the order of the file; those of `repeat` follow from the findings."""
+    found = {
+        axis.field: tuple(dict.fromkeys(str(value.label) for value in axis.values))
+        for axis in axes
+        if axis.field != folded_field
+    }
+    return {**found, "repeat": ()}

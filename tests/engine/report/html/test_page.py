@@ -1,0 +1,169 @@
+"""The HTML file of a report: its policy, its size, and what it says without a script."""
+
+import hashlib
+import re
+from base64 import b64encode
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from io import BytesIO
+from random import Random
+
+import pytest
+
+from engine.core.reports import ReportData
+from engine.report.html.page import write_page
+from tests.engine.report.reports import finding, findings, heat_map, report
+from tests.engine.report.samples import status
+
+MB = 1_000_000
+
+
+def page_of(data: ReportData) -> str:
+    stream = BytesIO()
+    write_page(data, stream)
+    return stream.getvalue().decode()
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes, and the texts of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.code: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem is None:
+            return
+        tag, attributes = self.found[-1]
+        is_run = tag == "script" and attributes.get("type") in (None, "module")
+        if is_run or tag == "style":
+            self.code.append((tag, data))
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return page_of(report())
+
+
+def test_only_the_scripts_and_styles_of_the_page_are_allowed_by_its_policy(text: str) -> None:
+    elements = Elements(text)
+    [policy] = [
+        attributes["content"] or ""
+        for tag, attributes in elements.found
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+
+    directives = dict(one.split(" ", 1) for one in policy.split("; "))
+    for tag, allowed in (("script", "script-src"), ("style", "style-src")):
+        hashes = {
+            f"'sha256-{b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+            for of, code in elements.code
+            if of == tag
+        }
+        assert hashes == set(directives.pop(allowed).split())
+    assert directives == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_the_policy_comes_before_all_that_it_rules(text: str) -> None:
+    tags = [tag for tag, _ in Elements(text).found]
+
+    assert tags[:4] == ["html", "head", "meta", "meta"]
+    assert "Content-Security-Policy" in text[: text.index("<title")]
+
+
+def test_nothing_in_the_page_loads_runs_or_styles_inline(text: str) -> None:
+    for tag, attributes in Elements(text).found:
+        assert tag not in ("iframe", "img", "object", "embed", "base")
+        assert "src" not in attributes
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+
+
+def test_names_of_the_run_and_its_values_are_escaped_wherever_they_stand() -> None:
+    name = 'x" onload="alert(1)"><img src=x>\u202e'
+    heat = heat_map(models=(name,), groups=(name,))
+    data = report(
+        status=status(run=name, message=name, threshold=0.5),
+        heat_map=heat,
+        findings=findings(1),
+    )
+
+    # What follows are the libraries.
+    text = page_of(data).partition("<script>")[0]
+
+    assert "<img" not in text
+    assert 'onload="alert' not in text
+    assert "\u202e" not in text
+
+
+def test_a_large_run_gives_a_file_below_five_megabytes() -> None:
+    random = Random(1)
+    words = [f"{random.getrandbits(40):x}" for _ in range(4_000)]
+
+    def reply() -> str:
+        return " ".join(random.choices(words, k=170))
+
+    kept = tuple(finding(number, reply()) for number in range(5_000))
+    models = tuple(f"vendor/model-{number}-with-a-long-name" for number in range(40))
+    groups = tuple(f"group_{number}" for number in range(30))
+    data = report(
+        heat_map=heat_map(models, groups),
+        findings=replace(findings(1), kept=kept, total=5_000),
+    )
+
+    stream = BytesIO()
+    write_page(data, stream)
+
+    assert 3.5 * MB < len(stream.getvalue()) < 5 * MB
+    text = stream.getvalue().decode()
+    [left_out] = re.findall(r"([\d,]+) of them are not in this file", text)
+    assert 0 < int(left_out.replace(",", "")) < 5_000
+
+
+def test_without_a_script_the_page_says_what_matters(text: str) -> None:
+    body = unescape(re.sub(r"<[^>]*>", " ", text[: text.index('<script type="application/json"')]))
+
+    for words in (
+        "the quota is used up",
+        "nightsweep retry crisis-night",
+        "3,754",
+        "first_rate at threshold 0.5",
+        "a difference of 14 points would have shown",
+        "8 fail sometimes",
+        "window.pwned = 1",
+    ):
+        assert words in body, words
+
+
+def test_a_run_without_rates_findings_or_events_has_a_page_too() -> None:
+    data = report(
+        heat_map=None,
+        curves=(),
+        pairs=(),
+        flakiness=None,
+        means=(),
+        effort=(),
+        events=(),
+        findings=replace(
+            findings(1), kept=(), total=0, unavailable="What failed cannot be read: x"
+        ),
+    )
+
+    text = page_of(data)
+
+    assert "Nothing happened that the engine had to act on." in text
+    assert "What failed cannot be read: x" in text
+    assert 'id="rates"' not in text
+    assert 'id="thresholds"' not in text
