@@ -123,4 +123,9 @@ def _encode(document: Any) -> str:
         content = text.encode()
     except UnicodeEncodeError:
         content = json.dumps(document, separators=(",", ":"), default=str).encode()
+    return compress(content)
+
+
+def compress(content: bytes) -> str:
+    """Bytes as base64 of gzip, which the page's script opens."""
     return b64encode(gzip.compress(content, _LEVEL, mtime=0)).decode()

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.core.reports import ReportData
-from engine.report.html.packing import BUDGET, pack
+from engine.report.html.packing import BUDGET, compress, pack
 from engine.report.html.text import attribute, script_json, visible
 from engine.report.html.views import context, number
 from engine.report.times import moment, moment_to_the_second
@@ -47,7 +47,8 @@ def write_page(data: ReportData, stream: BinaryIO) -> None:
     page = partial(
         _environment().get_template("page.html").generate,
         policy=policy([*libraries, script], [style]),
-        libraries=[_inline(one) for one in libraries],
+        libraries=[compress(one.encode()) for one in libraries],
+        licences=_inline(_read("vendor", "LICENSES.txt")),
         style=_inline(style),
         script=_inline(script),
     )

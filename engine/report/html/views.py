@@ -311,6 +311,7 @@ def _document(data: ReportData, packed: PackedFindings) -> Mapping[str, Any]:
     return {
         "run": data.run,
         "show": show_command(data),
+        "command": command(data, "findings"),
         "heat": heat_document(data),
         "curves": None if curves is None else curves_spec(curves.points, row_axis),
         "pairs": [pairs_spec(one) for one in data.pairs],

@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from engine.report.html.page import write_page
 from tests import chromium
 from tests.engine.report.reports import GROUPS, HOSTILE, MODELS, findings, report
+from tests.patience import PATIENCE_S
 
-WAIT_MS = 8_000
+WAIT_MS = PATIENCE_S * 1000
 LONG_LINE = "word " * 200_000
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
@@ -154,6 +155,10 @@ def test_a_cell_of_the_heat_map_shows_its_findings_and_back_shows_all(open_page:
     expect(opened.count).to_have_text(re.compile(r"^\d+ of 120$"))
     expect(opened.count).not_to_have_text("120 of 120")
     assert opened.filters() == "model=meta%2Fllama-3.3-70b&group=psychosis&threshold=0.5"
+    expect(opened.page.locator("#findings-command")).to_have_text(
+        "nightsweep findings crisis-night --where model=meta/llama-3.3-70b --where group=psychosis"
+        " --where threshold=0.5"
+    )
     for labels in opened.page.locator("#list .labels").all_inner_texts():
         assert labels.startswith(f"{MODELS[1]} · ")
         assert " · psychosis · " in labels
@@ -220,8 +225,11 @@ def test_the_keyboard_reaches_and_opens_everything(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
-    opened = open_page(color_scheme=scheme)
+def test_axe_finds_nothing(open_page: Open, tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "few.html"
+    with path.open("wb") as stream:
+        write_page(report(findings=findings(3)), stream)
+    opened = open_page(path=path, color_scheme=scheme)
     expect(opened.page.locator("#chart-pairs-1 svg")).to_be_visible()
     opened.shown.first.locator("summary").click()
     expect(opened.shown.first.locator(".conversation")).to_be_visible()

@@ -7,6 +7,16 @@ const PALETTES = {
 const GAP = 28;
 const NARROWEST = 140;
 
+let library;
+
+/** Load Vega, Vega-Lite and Vega-Embed, which need each other in this order; once. */
+function loadLibrary() {
+  library ??= (async () => {
+    for (const number of [0, 1, 2]) await runPacked(`library-${number}`);
+  })();
+  return library;
+}
+
 /** Draw all charts; the function that is returned draws them again, as after a change of the theme. */
 function startCharts(report) {
   const bands = document.getElementById("bands");
@@ -70,6 +80,7 @@ function verdictColours() {
 }
 
 async function embed(place, spec) {
+  await loadLibrary();
   const { view } = await vegaEmbed(place, spec, {
     actions: false,
     ast: true,

@@ -66,12 +66,21 @@ class FindingList {
   }
 
   showControls(address) {
+    const command = document.getElementById("findings-command");
+    if (command) command.textContent = this.command(address);
     if (document.activeElement !== this.search) this.search.value = address.get("q") ?? "";
     for (const select of document.querySelectorAll("#axis-filters select")) {
       const value = address.get(select.name) ?? "";
       if (![...select.options].some((one) => one.value === value)) select.add(new Option(plainly(value), value));
       select.value = value;
     }
+  }
+
+  /** The command that prints all findings which the filters select, those that the file lacks included. */
+  command(address) {
+    const chosen = this.filters.filter((one) => one.name !== "layer" && address.get(one.name));
+    const conditions = chosen.map((one) => `--where ${quoted(`${one.name}=${address.get(one.name)}`)}`);
+    return [this.report.command, ...conditions].join(" ");
   }
 
   /** Show further findings; with `focuses`, the first of them gets the focus. */
@@ -125,6 +134,11 @@ class FindingList {
     const command = `${this.report.show} ${this.index.job[number]}`;
     details.append(conversation(text, this.words, command));
   }
+}
+
+/** A word as a shell reads it. */
+function quoted(word) {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${plainly(word).replaceAll("'", `'"'"'`)}'`;
 }
 
 /** A value as a label: a number says nothing without the name of its axis. */

@@ -35,8 +35,6 @@ function startHeatLinks(list) {
 async function start() {
   startNavigation();
   const showHeat = startHeat(report.heat);
-  const drawCharts = startCharts(report);
-  startTheme(drawCharts);
   showHeat();
   const list = new FindingList(await openPacked("findings-index"), report);
   startHeatLinks(list);
@@ -48,6 +46,7 @@ async function start() {
   addEventListener("hashchange", follow);
   addEventListener("filters", showHeat);
   await list.update();
+  startTheme(startCharts(report));
 }
 
 await start();

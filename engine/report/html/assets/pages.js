@@ -2,12 +2,23 @@
 
 const opened = new Map();
 
-/** Open what a <script> of the page holds: JSON, compressed, as base64. */
-async function openPacked(id) {
+/** Open what a <script> of the page holds: gzip as base64. */
+function openCompressed(id) {
   const binary = atob(document.getElementById(id).textContent.trim());
   const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
+/** Open what a <script> of the page holds: JSON, compressed. */
+function openPacked(id) {
+  return openCompressed(id).json();
+}
+
+/** Run a script that the page holds compressed; the policy of the page knows its hash. */
+async function runPacked(id) {
+  const script = document.createElement("script");
+  script.textContent = await openCompressed(id).text();
+  document.head.append(script);
 }
 
 /** The texts of one page, each a finding; every page is opened once. */

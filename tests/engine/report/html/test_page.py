@@ -1,8 +1,9 @@
 """The HTML file of a report: its policy, its size, and what it says without a script."""
 
+import gzip
 import hashlib
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from engine.core.reports import ReportData
 from engine.report.html.page import write_page
 from tests.engine.report.reports import finding, findings, heat_map, report
 from tests.engine.report.samples import status
+from tests.vendor import LICENCES
 
 MB = 1_000_000
 
@@ -26,7 +28,7 @@ def page_of(data: ReportData) -> str:
 
 
 class Elements(HTMLParser):
-    """The elements of a page, with their attributes, and the texts of scripts and styles."""
+    """The elements of a page, with their attributes, and its scripts and styles as a browser runs them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -41,9 +43,11 @@ class Elements(HTMLParser):
         if self.cdata_elem is None:
             return
         tag, attributes = self.found[-1]
-        is_run = tag == "script" and attributes.get("type") in (None, "module")
-        if is_run or tag == "style":
-            self.code.append((tag, data))
+        if (attributes.get("id") or "").startswith("library-"):
+            data = gzip.decompress(b64decode(data)).decode()
+        elif tag == "script" and attributes.get("type") != "module":
+            return
+        self.code.append((tag, data))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,10 @@ def test_only_the_scripts_and_styles_of_the_page_are_allowed_by_its_policy(text:
     }
 
 
+def test_the_licences_of_the_libraries_are_in_the_page(text: str) -> None:
+    assert LICENCES.read_text() in text
+
+
 def test_the_policy_comes_before_all_that_it_rules(text: str) -> None:
     tags = [tag for tag, _ in Elements(text).found]
 
@@ -100,8 +108,7 @@ def test_names_of_the_run_and_its_values_are_escaped_wherever_they_stand() -> No
         findings=findings(1),
     )
 
-    # What follows are the libraries.
-    text = page_of(data).partition("<script>")[0]
+    text = page_of(data)
 
     assert "<img" not in text
     assert 'onload="alert' not in text
