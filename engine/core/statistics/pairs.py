@@ -75,10 +75,11 @@ def paired_difference(differences: Sequence[float], repeats: int) -> DifferenceI
     """The mean of the differences of rates by case, with its interval; None without cases.
 
     `repeats` is how often each side was asked each case. Two pseudo-cases that differ by ±1 /
-    sqrt(repeats), or ±1 / sqrt(5) with more repeats, are added to the n cases. The interval is the mean of the n + 2 ± Student's t with n + 1
-    degrees of freedom times their standard deviation / sqrt(n + 2), within -1..1. With one answer a
-    case it is the interval of Bonett and Price: the same with the normal quantile and a variance
-    divided by n + 2. `difference` is the mean of the n cases, without the pseudo-cases.
+    sqrt(repeats), or ±1 / sqrt(5) with more repeats, are added to the n cases. The interval is the
+    mean of the n + 2 ± Student's t with n + 1 degrees of freedom times their standard deviation /
+    sqrt(n + 2), within -1..1. With one answer a case it is the interval of Bonett and Price: the same
+    with the normal quantile and a variance divided by n + 2. `difference` is the mean of the n
+    cases, without the pseudo-cases.
 
     Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of
     binomial proportions based on paired data", Journal of Educational and Behavioral Statistics 37
@@ -123,8 +124,8 @@ def difference_of_intervals(
 ) -> tuple[float, float]:
     """The interval of one rate minus another, from (rate, low, high) of each, in -1..1.
 
-    Newcombe's rule for any two independent intervals, such as those of `clustered_rate`. Source: G. Y. Zou and A.
-    Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
+    Newcombe's rule for any two independent intervals, such as those of `clustered_rate`. Source: G.
+    Y. Zou and A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
     (2008), 1693-1702.
     """
     (rate_a, low_a, high_a), (rate_b, low_b, high_b) = a, b

@@ -19,9 +19,13 @@ class Method(StrEnum):
     """How an interval was made."""
 
     WILSON = "Wilson"
+    """Wilson's score interval: each test is the one answer to a case of its own."""
     CLUSTERED = "clustered"
+    """By case, because several answers to one case are not independent."""
     LAYERED = "layered"
+    """By case, where cases that failed have more tests than others."""
     ONE_REPEAT = "one repeat"
+    """Wilson's at the tests of one repeat, because answers do not name their cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +141,8 @@ def layered_rate(cases: Sequence[Counts]) -> RateInterval | None:
     far above it. The interval is log(failed / passed) ± t · its standard error, turned back into
     rates. The error is the jackknife's: sqrt((G-1)/G · sum((without one case - with all)²)) over the
     G cases, at least that of independent tests. The degrees of freedom of t are the effective
-    number of cases that fail, sum(failed)² / sum(failed²), or that of the passes if it is smaller, and at most
-    G - 1.
+    number of cases that fail, sum(failed)² / sum(failed²), or of those that pass if that is smaller,
+    and at most G - 1.
 
     None with fewer than five cases that have a failure, or that have a pass: then any rate above, or
     below, remains possible. Sources: J. W. Tukey, "Bias and confidence in not quite large samples",

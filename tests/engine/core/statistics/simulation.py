@@ -6,7 +6,7 @@ probability.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -92,12 +92,14 @@ def cover_rate(design: Design, rounds: int, seed: int, *, plain: bool = False) -
     return coverage
 
 
-def cover_difference(design: Design, rounds: int, seed: int) -> Coverage:
-    """How often the interval of a paired difference holds the true one; all `RATE_PAIRS` in turn."""
+def cover_difference(
+    design: Design, rounds: int, seed: int, pairs: Sequence[tuple[float, float]] = RATE_PAIRS
+) -> Coverage:
+    """How often the interval of a paired difference holds the true one; all `pairs` in turn."""
     chance, coverage = Random(f"{seed} {design}"), Coverage()
     for index in range(rounds):
-        rates = RATE_PAIRS[index % len(RATE_PAIRS)]
-        shared = SHARED[index // len(RATE_PAIRS) % len(SHARED)]
+        rates = pairs[index % len(pairs)]
+        shared = SHARED[index // len(pairs) % len(SHARED)]
         probabilities = [
             draw_probabilities(chance, rates, design.correlation, shared)
             for _ in range(design.cases)

@@ -1,3 +1,5 @@
+from math import log, sqrt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from engine.core.statistics import (
     layered_rate,
     rate_bounds,
     rate_interval,
+    t_quantile,
     wilson,
     wilson_of_rate,
 )
@@ -148,14 +151,19 @@ def test_a_layered_interval_lies_in_0_to_1_and_holds_the_rate(cases: list[Counts
         assert found.deff >= 1
 
 
-def test_few_failing_cases_that_have_most_of_the_failures_widen_a_layered_interval() -> None:
-    even = layered_rate([(4, 6)] * 10 + [(0, 1)] * 30)
-    uneven = layered_rate([(13, 13)] * 2 + [(2, 5)] * 7 + [(0, 1)] * 31)
+def test_a_layered_interval_is_the_jackknifes_with_the_effective_number_of_failing_cases() -> None:
+    cases = [(9, 13), *[(1, 4)] * 9, *[(0, 1)] * 20]
 
-    assert even is not None
-    assert uneven is not None
-    assert uneven.rate == pytest.approx(even.rate, abs=0.08)
-    assert uneven.high - uneven.low > 1.5 * (even.high - even.low)
+    found = layered_rate(cases)
+
+    rates = [(18 - failed) / (69 - total) for failed, total in cases]
+    odds = [log(rate / (1 - rate)) for rate in rates]
+    every = log(18 / 51)
+    error = sqrt(29 / 30 * sum((one - every) ** 2 for one in odds))
+    half = t_quantile(0.975, 18**2 / (9**2 + 9)) * error
+    assert found is not None
+    assert log(found.high / (1 - found.high)) == pytest.approx(every + half)
+    assert log(found.low / (1 - found.low)) == pytest.approx(every - half)
 
 
 def test_the_interval_fits_how_the_cases_were_asked() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.statistics import sign_flip_p
-from engine.core.statistics.sign_flips import MAX_ADDITIONS
+from engine.core.statistics.sign_flips import MANY_CASES, MAX_ADDITIONS, _share_as_far
 
 RATES = st.integers(1, 13).flatmap(
     lambda tests: st.builds(Fraction, st.integers(-tests, tests), st.just(tests))
@@ -76,12 +76,18 @@ def test_a_huge_common_denominator_is_replaced_by_a_grid_that_hardly_changes_p()
     assert sign_flip_p(differences) == pytest.approx(enumerate_signs(differences), abs=0.001)
 
 
-def test_thousands_of_cases_on_a_fine_grid_have_the_normal_p() -> None:
+def test_a_thousand_cases_on_a_fine_grid_have_the_normal_p() -> None:
+    # Signs that bring the sum to about three standard deviations.
     chance = random.Random(2)
-    fifths = [Fraction(chance.randint(-5, 5), 5) for _ in range(3000)]
-    finer = [one + Fraction(1, 10_007 * chance.randint(1, 20)) for one in fifths if one]
-    assert len(finer) * sum(abs(one) for one in finer) * 10_007 > MAX_ADDITIONS
+    sizes = [chance.randint(1, 25) for _ in range(MANY_CASES + 1)]
+    aim = 3 * sum(one * one for one in sizes) ** 0.5
+    differences: list[int] = []
+    for size in sizes:
+        differences.append(size if sum(differences) < aim else -size)
+    assert len(sizes) * sum(sizes) > MAX_ADDITIONS
 
-    p = sign_flip_p(finer)
+    p = sign_flip_p(differences)
 
-    assert p == pytest.approx(sign_flip_p(fifths), rel=0.1)
+    assert 0.001 < p < 0.01
+    assert p == pytest.approx(_share_as_far(differences), rel=0.01)
+    assert p != _share_as_far(differences)
