@@ -217,16 +217,21 @@ async def test_an_export_replaces_logs_of_the_run_and_leaves_other_files_alone(
     async with opened(tmp_path / "store.db", service) as engine:
         first, _ = await finished(engine, sweep(service, models=["a", "b"]))
         before = await first.to_inspect(directory)
+        # Of the same id, but not where this run writes it.
+        copied = directory / f"2020{before[0].name[4:]}"
+        copied.write_text("{}")
         second, _ = await finished(engine, sweep(service, models=["a"], name="second"))
         of_second = await second.to_inspect(directory)
         edited, _ = await finished(engine, sweep(service, models=["b", "c"]))
 
         after = await edited.to_inspect(directory)
+        now = set(directory.iterdir())
         with_past = await edited.to_inspect(directory, past=True)
 
     assert before[1] == after[0]
     assert len({*before, *after}) == 3
-    assert set(directory.iterdir()) == {other, *of_second, *with_past}
+    assert now == {other, copied, *of_second, *after}
+    assert set(directory.iterdir()) == {other, copied, *of_second, *with_past}
     assert set(with_past) == {*before, *after}
 
 
@@ -368,6 +373,24 @@ async def test_a_reply_that_nobody_judged_is_a_sample_with_its_conversation(
     assert event["output"]["choices"][0]["message"] == sample["messages"][3]
     assert sample["metadata"]["tokens_in"] == 4
     assert len({name for name, _ in ids_of(log)}) == 3
+
+
+async def test_inputs_of_an_earlier_sweep_are_other_samples_than_those_of_the_same_name(
+    tmp_path: Path,
+) -> None:
+    service = ScriptedService(
+        lambda _: Answer(raw=b"[]", measurement=Measurement(passed=0, failed=0)), kind=ChatKind
+    )
+    async with opened(tmp_path / "store.db", service) as engine:
+        for text in ("old", "new"):
+            inputs = [{"id": "a", "text": text}]
+            run, _ = await finished(engine, sweep(service, matrix={"inputs": inputs}))
+        await run.to_inspect(tmp_path / "logs", past=True)
+
+    [log] = logs_in(tmp_path / "logs")
+    ids = [name for name, _ in ids_of(log)]
+    assert len(set(ids)) == 2
+    assert "a" in ids
 
 
 def test_a_function_without_cases_has_one_log_with_a_sample_for_each_call(tmp_path: Path) -> None:
