@@ -151,14 +151,20 @@ class BlockingRun:
         """Write the report on the run to an HTML file; see `Run.to_report`."""
         self._read(lambda run: run.to_report(path, store=store))
 
-    def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
+    def to_inspect(
+        self,
+        directory: str | Path,
+        *,
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> list[Path]:
         """Write the answers as logs of Inspect AI into a directory; see `Run.to_inspect`.
 
         Example:
             >>> len(run.to_inspect("logs"))
             1
         """
-        return self._read(lambda run: run.to_inspect(directory, past=past))
+        return self._read(lambda run: run.to_inspect(directory, past=past, where=where))
 
     def gate(
         self, rules: GateRules, *, against: str | None = None, across_judges: bool = False

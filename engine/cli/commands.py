@@ -229,11 +229,9 @@ def results(
     if of_findings and of_cases:
         raise UsageError("choose --findings or --cases: a table has rows of one sort")
     if form == INSPECT and not as_json:
-        if wanted or of_findings or of_cases:
-            raise UsageError(
-                "inspect writes the logs of a whole run: leave out --where, --findings and --cases"
-            )
-        write_logs(run, store, target, past=with_past)
+        if of_findings or of_cases:
+            raise UsageError("inspect writes all tests: leave out --findings and --cases")
+        write_logs(run, store, target, past=with_past, where=wanted)
         return
     asked = "json" if as_json else form
     written = _choose_format(None if asked is None else FORMATS[asked], target)

@@ -1,5 +1,6 @@
 """`results --format inspect`: the conversations of a run as logs of Inspect AI, in a directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.cli import output
@@ -21,7 +22,9 @@ def known_format(name: str) -> str:
     return name
 
 
-def write_logs(run: str | None, store: str, directory: Path | None, *, past: bool) -> None:
+def write_logs(
+    run: str | None, store: str, directory: Path | None, *, past: bool, where: Mapping[str, str]
+) -> None:
     """Write the logs of a run, and say how many there are and what they lack."""
     from engine.cli.running import run_command
     from engine.report.words import cells_line
@@ -34,11 +37,12 @@ def write_logs(run: str | None, store: str, directory: Path | None, *, past: boo
     async def write() -> tuple[list[Path], Status]:
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            written = await found.to_inspect(directory, past=past)
+            written = await found.to_inspect(directory, past=past, where=where)
             return written, await found.status()
 
     written, status = run_command(write)
+    # The coverage of the selected cells is in their logs.
+    counted = "selected cells only" if where else cells_line(status)
     output.say(
-        f"{status.run}: {cells_line(status)}",
-        f"{quantity(len(written), 'log')} written to {directory}",
+        f"{status.run}: {counted}", f"{quantity(len(written), 'log')} written to {directory}"
     )

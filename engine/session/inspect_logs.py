@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from engine.core.canonical import digest
+from engine.core.conditions import Conditions
 from engine.core.rows import Row, short_digest
 from engine.core.states import State
 from engine.kinds import JobKind
@@ -31,26 +32,30 @@ class InspectLogs:
         kind: JobKind,
         facts: SweepFacts,
         rules: RowRules,
+        wanted: Conditions,
         *,
         past: bool,
     ) -> None:
         self._logs = logs
         self._run = run
         self._rules = rules
+        self._wanted = wanted
         self._past = past
         self._reader = SampleReader(kind, facts)
         self._fields = self._reader.fields
         self._varied = {axis.field for axis in facts.axes if len(axis.values) > 1}
 
     def add(self, job: JobRow, raw: bytes | None) -> None:
-        """Add the samples of a job's answer to its log, and count its cells there."""
-        labels = current_labels(job, self._rules.names)
-        log = self._find_log(job, labels)
+        """Add the samples of a job's answer to its log, and count its cells there, if any of them is wanted."""
         rows = [
             row
             for row in rows_of(job, self._rules, past=self._past)
-            if row.asked is not False or self._past
+            if self._wanted.select_labels(row.labels)
         ]
+        if not rows:
+            return
+        labels = current_labels(job, self._rules.names)
+        log = self._find_log(job, labels)
         group = "" if self._fields.group is None else str(labels[self._fields.group])
         log.counts.epochs = max(log.counts.epochs, labels["repeat"])
         if self._fields.group is not None:
@@ -142,8 +147,9 @@ class InspectLogs:
         return found
 
 
-def describe_run(row: RunRow, facts: SweepFacts) -> RunIdentity:
+def describe_run(row: RunRow, facts: SweepFacts, wanted: Conditions) -> RunIdentity:
     """What the logs of a run say of it; `id` stays the same if the run is renamed or its sweep edited."""
+    selection = {"where": dict(wanted.labels)} if wanted.labels else {}
     return RunIdentity(
         id=identify(row.service, row.evaluation, row.created_at, row.id),
         name=row.name,
@@ -155,5 +161,6 @@ def describe_run(row: RunRow, facts: SweepFacts) -> RunIdentity:
             "evaluation": row.evaluation,
             "target": row.target,
             "judge": facts.judge or "the service",
+            **selection,
         },
     )

@@ -407,7 +407,13 @@ class Run:
         with new_file(Path(path)) as stream:
             await write_sheet(FORMATS["parquet"], sheet, stream)
 
-    async def to_inspect(self, directory: str | Path, *, past: bool = False) -> list[Path]:
+    async def to_inspect(
+        self,
+        directory: str | Path,
+        *,
+        past: bool = False,
+        where: Mapping[str, Scalar] | None = None,
+    ) -> list[Path]:
         """Write the answers of the run as logs of Inspect AI into a directory, and return the paths of the files.
 
         There is one log, a JSON file of mode 0600, for each model and prompt, and for each value of further axes
@@ -417,10 +423,10 @@ class Run:
         and other files left alone; the same answers give the same files. Inspect itself is not needed. Memory
         does not grow with the number of answers.
 
-        With `past`, also the cells that only an earlier version of the sweep asked for.
+        `past` and `where` are those of `rows`. Logs of cells that `where` leaves out stay as they are.
 
-        Raises UsageError if the run's service is not installed here, if the directory cannot be written, or if
-        the run was deleted meanwhile.
+        Raises UsageError if the run's service is not installed here, for an axis that the run does not have, if
+        the directory cannot be written, or if the run was deleted meanwhile.
 
         Example:
             >>> async def main() -> object:
@@ -431,15 +437,18 @@ class Run:
             1
         """
         row = await self._find_row()
-        identity = describe_run(row, self.facts)
+        kind = self.sweep.kind
+        wanted = read_conditions(self.facts, self.name, where)
+        labels = to_labels_like(self.facts, wanted.labels)
+        identity = describe_run(row, self.facts, wanted)
         with open_directory(Path(directory), identity) as logs:
             found = InspectLogs(
-                logs, identity, self.sweep.kind, self.facts, self._row_rules(), past=past
+                logs, identity, kind, self.facts, self._row_rules(), wanted, past=past
             )
-            async for job, raw in self._store.reader.answers(row, past=past):
+            async for job, raw in self._store.reader.answers(row, past=past, labels=labels):
                 found.add(job, raw)
             await self._find_row()
-            return logs.finish(replaces_all=True)
+            return logs.finish(replaces_all=not wanted.labels)
 
     async def findings(
         self, *, past: bool = False, where: Mapping[str, Scalar] | None = None

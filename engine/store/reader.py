@@ -325,14 +325,15 @@ class StoreReader:
         return answers.answers_with_failures(self._database, of, past=past, labels=labels)
 
     def answers(
-        self, of: RunRow, *, past: bool = False
+        self, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
     ) -> AsyncIterator[tuple[JobRow, bytes | None]]:
         """Yield all jobs of a run with the bytes of their answers, None for a job without an answer in the store.
 
         They come in the order of the file. With `past`, jobs that only earlier versions of the sweep asked for are
-        included. At most 100 jobs, and some 8 MB of compressed answers, are read at a time.
+        included. Few jobs are read that do not meet the conditions on `labels`. At most 100 jobs, and some 8 MB of
+        compressed answers, are read at a time.
         """
-        return answers.answers(self._database, of, past=past)
+        return answers.answers(self._database, of, past=past, labels=labels)
 
     async def lanes_in_trouble(self, run_id: int) -> dict[str, EventKind]:
         """The lanes of a run with an outage or a refusal that has not ended: OUTAGE or REFUSED by the lane's name.

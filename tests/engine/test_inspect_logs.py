@@ -235,6 +235,32 @@ async def test_an_export_replaces_logs_of_the_run_and_leaves_other_files_alone(
     assert set(with_past) == {*before, *after}
 
 
+async def test_an_export_of_some_cells_leaves_the_logs_of_others_as_they_are(
+    tmp_path: Path,
+) -> None:
+    service = ScriptedService(lambda _: listing(("one", 0, 0.4, "bad")), kind=ListingKind)
+    matrix = {"groups": ["x", "y"], "thresholds": [0.3, 0.5]}
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, _ = await finished(engine, sweep(service, models=["a", "b"], matrix=matrix))
+        [of_a, of_b] = await run.to_inspect(tmp_path / "logs")
+        whole = of_b.read_bytes()
+
+        where: dict[str, str | float] = {"models": "A", "group": "y", "threshold": 0.3}
+        some = await run.to_inspect(tmp_path / "logs", where=where)
+
+        with pytest.raises(UsageError, match="no axis 'modle'"):
+            await run.to_inspect(tmp_path / "other", where={"modle": "a"})
+
+    assert some == [of_a]
+    log = json.loads(of_a.read_bytes())
+    assert [sample["metadata"]["group"] for sample in log["samples"]] == ["y"]
+    assert list(log["samples"][0]["scores"]) == ["passed_at_0.3", "safety"]
+    assert log["eval"]["metadata"]["where"] == {"model": "A", "group": "y", "threshold": "0.3"}
+    assert log["eval"]["metadata"]["coverage"] == "1 of 1 cell answered"
+    assert of_b.read_bytes() == whole
+    assert not (tmp_path / "other").exists()
+
+
 async def test_no_two_samples_of_a_log_have_the_same_id_and_epoch(tmp_path: Path) -> None:
     names: list[tuple[str | None, int | None]] = [
         ("x", 0),
@@ -382,9 +408,10 @@ async def test_inputs_of_an_earlier_sweep_are_other_samples_than_those_of_the_sa
         lambda _: Answer(raw=b"[]", measurement=Measurement(passed=0, failed=0)), kind=ChatKind
     )
     async with opened(tmp_path / "store.db", service) as engine:
-        for text in ("old", "new"):
-            inputs = [{"id": "a", "text": text}]
-            run, _ = await finished(engine, sweep(service, matrix={"inputs": inputs}))
+        old = sweep(service, matrix={"inputs": [{"id": "a", "text": "old"}]})
+        new = sweep(service, matrix={"inputs": [{"id": "a", "text": "new"}]})
+        await finished(engine, old)
+        run, _ = await finished(engine, new)
         await run.to_inspect(tmp_path / "logs", past=True)
 
     [log] = logs_in(tmp_path / "logs")

@@ -54,14 +54,14 @@ async def answers_with_failures(
 
 
 async def answers(
-    database: Database, of: RunRow, *, past: bool = False
+    database: Database, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
 ) -> AsyncIterator[tuple[JobRow, bytes | None]]:
     """Yield all jobs of a run with their answers, in the order of the file; None for a job without one.
 
-    With `past`, jobs that only earlier versions of the sweep asked for are included. Answers are read page by
-    page, and decompressed one at a time.
+    With `past`, jobs that only earlier versions of the sweep asked for are included. Few jobs are read that do
+    not meet the conditions on `labels`. Answers are read page by page, and decompressed one at a time.
     """
-    query = select_jobs(of, past=past).limit(_PAGE)
+    query = select_jobs(of, past=past, labels=labels).limit(_PAGE)
     after = {"run_id": of.id, **START}
     while page := await database.ask(partial(_page, query, after)):
         for row, kept in page:

@@ -410,6 +410,7 @@ def test_logs_of_inspect_go_into_a_directory_and_what_they_lack_is_said(
     nowhere = nightsweep("results", "--format", "inspect")
     written = nightsweep("results", "night", "--format", "inspect", "-o", "logs")
     other = nightsweep("results", "--format", "Inspect", "-o", "logs")
+    some = nightsweep("results", "--format", "inspect", "-o", "some", "--where", "models=a")
 
     assert nowhere.returncode == other.returncode == 2
     assert nowhere.stderr == (
@@ -419,6 +420,7 @@ def test_logs_of_inspect_go_into_a_directory_and_what_they_lack_is_said(
     assert "'Inspect' is not one of 'arrow', " in other.stderr
     assert (written.returncode, written.stdout) == (0, "")
     assert written.stderr == "night: 2 of 4 cells answered, 2 failed\n2 logs written to logs\n"
+    assert some.stderr == "night: selected cells only\n1 log written to some\n"
     logs = [json.loads(path.read_bytes()) for path in (tmp_path / "logs").iterdir()]
     assert {log["eval"]["model"]: log["status"] for log in logs} == {
         "a": "success",

@@ -84,7 +84,10 @@ def test_counts_are_those_of_the_cells_that_are_selected(
         (("--where", "case=a"), "night has no axis 'case'; it has: model, threshold, repeat\n"),
         (("--where", "model"), "--where 'model': write AXIS=PATTERN"),
         (("--where", "model=a", "--where", "model=b"), "--where names 'model' twice"),
-        (("--format", "inspect", "--cases"), "inspect writes the logs of a whole run"),
+        (
+            ("--format", "inspect", "--cases"),
+            "inspect writes all tests: leave out --findings and --cases",
+        ),
         (("--findings", "--cases"), "choose --findings or --cases"),
     ],
 )
