@@ -11,6 +11,14 @@ from engine.shadowing import install_finder
 if TYPE_CHECKING:
     from engine.blocking import BlockingRun, open_run
     from engine.core.cases import CaseRow
+    from engine.core.comparisons import (
+        CaseChange,
+        Change,
+        ChangedText,
+        Comparison,
+        FlippedCase,
+        RateChange,
+    )
     from engine.core.errors import (
         IdentityChanged,
         Interrupted,
@@ -72,9 +80,13 @@ __all__ = [
     "Backup",
     "BlockingContext",
     "BlockingRun",
+    "CaseChange",
     "CaseRow",
     "CaseShare",
     "Certainty",
+    "Change",
+    "ChangedText",
+    "Comparison",
     "Decision",
     "Deleted",
     "Difference",
@@ -84,6 +96,7 @@ __all__ = [
     "EventFilter",
     "Finding",
     "Flakiness",
+    "FlippedCase",
     "FunctionJob",
     "GateCheck",
     "GateRule",
@@ -113,6 +126,7 @@ __all__ = [
     "Pruned",
     "QuotaExceeded",
     "Rate",
+    "RateChange",
     "RateLimited",
     "Registry",
     "Row",
@@ -140,6 +154,10 @@ __all__ = [
 
 # Imported when first asked for: `nightsweep --help` needs none of them.
 _HOMES = {
+    **dict.fromkeys(
+        ("CaseChange", "Change", "ChangedText", "Comparison", "FlippedCase", "RateChange"),
+        "engine.core.comparisons",
+    ),
     **dict.fromkeys(
         (
             "IdentityChanged",

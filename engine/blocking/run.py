@@ -1,6 +1,14 @@
 """A run in a store, read and steered by calls that block."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -9,6 +17,7 @@ from engine.blocking.execution import execute_run, execute_sweep
 from engine.blocking.loop import call, entering, has_ended
 from engine.core.axes import Scalar
 from engine.core.cases import CaseRow
+from engine.core.comparisons import Comparison, FlippedCase
 from engine.core.findings import Finding
 from engine.core.gates import GateRules, GateVerdict
 from engine.core.inspection import JobDetails, JobFilter, JobInfo
@@ -176,13 +185,54 @@ class BlockingRun:
             'nothing was measured'
         """
 
-        async def decide() -> GateVerdict:
-            async with open_engine(self.store, registry=self._registry, read_only=True) as engine:
-                other = None if against is None else await engine.run(against)
-                run = await engine.run(self.name)
-                return await run.gate(rules, against=other, across_judges=across_judges)
+        async def decide(run: Run, other: Run | None) -> GateVerdict:
+            return await run.gate(rules, against=other, across_judges=across_judges)
 
-        return call(decide)
+        return self._with_other(against, decide)
+
+    def compare(
+        self,
+        before: str | None = None,
+        *,
+        thresholds: Sequence[float] = (),
+        across_judges: bool = False,
+    ) -> Comparison:
+        """What changed since an earlier run of the store, or since the sweep was edited; see `Run.compare`.
+
+        Example:
+            >>> run.compare().cells_compared
+            0
+        """
+
+        async def compare(run: Run, other: Run | None) -> Comparison:
+            return await run.compare(other, thresholds=thresholds, across_judges=across_judges)
+
+        return self._with_other(before, compare)
+
+    def flipped_cases(
+        self, comparison: Comparison, before: str | None = None, *, limit: int = 20
+    ) -> list[FlippedCase]:
+        """The first flipped cases of a comparison, with what was said in both runs; see `Run.flipped_cases`.
+
+        Example:
+            >>> run.flipped_cases(run.compare())
+            []
+        """
+
+        async def find(run: Run, other: Run | None) -> list[FlippedCase]:
+            return await run.flipped_cases(comparison, other, limit=limit)
+
+        return self._with_other(before, find)
+
+    def _with_other(self, name: str | None, ask: Callable[[Run, Run | None], Awaitable[T]]) -> T:
+        """Ask about this run and another one of the store, if one is named."""
+
+        async def work() -> T:
+            async with open_engine(self.store, registry=self._registry, read_only=True) as engine:
+                other = None if name is None else await engine.run(name)
+                return await ask(await engine.run(self.name), other)
+
+        return call(work)
 
     def value_columns(self) -> Mapping[str, ValueType]:
         """The names and types of all `Row.values`; see `Run.value_columns`."""

@@ -6,6 +6,7 @@ import typer
 
 from engine.cli.backup import backup
 from engine.cli.commands import check, plan, results, runs, status
+from engine.cli.compare import compare
 from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.gate import gate
@@ -70,6 +71,7 @@ for _command in (
     jobs,
     show,
     results,
+    compare,
     gate,
     report,
     runs,

@@ -1,7 +1,7 @@
 """Which cell of one run is which cell of another: axes are matched by content, then by name."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 from engine.core.axes import CaseAxis, GroupAxis, RecordAxis, Scalar
@@ -43,6 +43,22 @@ class AxisValues:
             has_cases=axis.field == _GROUP
             or isinstance(axis.axis, CaseAxis | GroupAxis | RecordAxis),
         )
+
+
+def observed_values(seen: Observations, axes: Sequence[MatrixAxis]) -> list[AxisValues]:
+    """The values that were observed on the axes of a sweep, which it may not have any more."""
+    found = []
+    for axis in axes:
+        if axis.field not in seen.axes:
+            continue
+        at = seen.axes.index(axis.field)
+        known = AxisValues.of(axis)
+        labels: dict[ValueId, Any] = {
+            one.digests[at] if known.is_large else one.labels[at]: one.labels[at]
+            for one in seen.settings
+        }
+        found.append(replace(known, labels=labels))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

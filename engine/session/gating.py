@@ -1,5 +1,6 @@
 """Holding a run's numbers against the limits of a gate."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ async def gate(run: "Run", rules: GateRules, against: "Run | None") -> GateVerdi
     by = dict.fromkeys(_find_field(facts, name) for name in rules.by)
     # Each threshold is checked on its own anyway.
     by.pop(facts.folded_field or "", None)
-    rules = replace(rules, by=tuple(by), thresholds=_find_thresholds(facts, rules.thresholds))
+    rules = replace(rules, by=tuple(by), thresholds=find_thresholds(facts, rules.thresholds))
     seen = (await run.analysis()).seen
     other = None
     if against is not None:
@@ -55,7 +56,8 @@ def _find_field(facts: SweepFacts, name: str) -> str:
     raise UsageError(f"the run has no axis {name!r:.100}{suggestion(name, known)}")
 
 
-def _find_thresholds(facts: SweepFacts, wanted: tuple[float, ...]) -> tuple[float, ...]:
+def find_thresholds(facts: SweepFacts, wanted: Sequence[float]) -> tuple[float, ...]:
+    """The thresholds that are wanted, ascending; raises UsageError for one that the sweep does not have."""
     if not wanted:
         return ()
     known = [

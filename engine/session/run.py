@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from engine.clock import Clock
 from engine.core.axes import Scalar
 from engine.core.cases import CaseRow
+from engine.core.comparisons import Comparison, FlippedCase
 from engine.core.errors import UsageError
-from engine.core.findings import Finding
+from engine.core.findings import Finding, JudgedTest
 from engine.core.gates import GateRules, GateVerdict
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.loads import Load
@@ -31,11 +32,12 @@ from engine.report.sheet import Sheet, write_sheet
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
 from engine.results.cases import cases
-from engine.results.cells import RowRules, cells
+from engine.results.cells import Cell, RowRules, cells
 from engine.results.findings import findings
 from engine.results.observations import observe
 from engine.results.rows import rows, rows_of
 from engine.session import inspection
+from engine.session.comparing import Side, compare_runs, compare_with_earlier, find_tests
 from engine.session.conditions import read_conditions, to_labels_like
 from engine.session.control import activate, cancel_open, find_row
 from engine.session.execution import Execution
@@ -257,14 +259,69 @@ class Run:
             1.0
         """
         axes = self.facts.axes
-        rules = self._row_rules()
-        found = cells(self._store.reader.job_rows(await self._find_row()), rules)
-        seen = await observe(found, axes, rules.folded_field)
+        found = self._cells(await self._find_row())
+        seen = await observe(found, axes, self.facts.folded_field)
         await self._find_row()
         names = {axis.axis.name: axis.field for axis in axes} | {
             axis.field: axis.field for axis in axes
         }
         return Analysis(seen, names)
+
+    def _cells(self, row: RunRow, *, past: bool = False) -> AsyncIterator[Cell]:
+        jobs = self._store.reader.job_rows(row, past=past)
+        return cells(jobs, self._row_rules(), past=past)
+
+    async def compare(
+        self,
+        before: "Run | None" = None,
+        *,
+        thresholds: Sequence[float] = (),
+        across_judges: bool = False,
+    ) -> Comparison:
+        """What changed since an earlier run, cell by cell and case by case, at some thresholds or at all.
+
+        Cells are the same if they ask the same, whatever its name; contents that differ are matched by name,
+        such as a prompt that was edited, and on an axis with one value in each run these two are compared.
+        Cases are matched by name within a cell. Without `before`, the run's answers are compared with those to
+        cells that only earlier versions of its sweep asked for: of each cell the one that was answered last.
+
+        Raises UsageError if the cells cannot be matched, and, without `across_judges`, if the two runs were
+        judged differently.
+        """
+        if before is None:
+            found = self._cells(await self._find_row(), past=True)
+            return await compare_with_earlier(self, found, thresholds)
+        if not across_judges:
+            refuse_other_judges(await self._judging(), await before._judging())  # noqa: SLF001  # a run as well
+        return await compare_runs(self, before, thresholds)
+
+    async def flipped_cases(
+        self, comparison: Comparison, before: "Run | None" = None, *, limit: int = 20
+    ) -> list[FlippedCase]:
+        """The first flipped cases of a comparison of this run, at most `limit`, with what was said in both runs.
+
+        `before` is the run that it was compared with, as in `compare`. Of several answers to a case the first one
+        that shows the change is taken. Raises UsageError if the service of either run is not installed here.
+        """
+        changes = comparison.flipped[:limit]
+        if not changes:
+            return []
+        other = before or self
+        sides = [Side.before(one) for one in changes]
+        tests_before = await other._find_tests(sides, past=before is None)  # noqa: SLF001  # a run as well
+        tests_after = await self._find_tests([Side.after(one) for one in changes], past=False)
+        return [
+            FlippedCase(change=change, before=one, after=two)
+            for change, one, two in zip(changes, tests_before, tests_after, strict=True)
+        ]
+
+    async def _find_tests(self, sides: Sequence[Side], *, past: bool) -> list[JudgedTest | None]:
+        row = await self._find_row()
+
+        async def read_answer(job_id: int) -> bytes | None:
+            return (await inspection.details(self._store, self.facts, row, job_id)).answer
+
+        return await find_tests(sides, self._cells(row, past=past), read_answer, self.sweep.kind)
 
     async def outcomes(self, *, after: int = 0, follow: bool = False) -> AsyncIterator[Outcome]:
         """Yield each job that was answered or has failed, in the order in which that was committed.

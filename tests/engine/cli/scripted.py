@@ -41,6 +41,10 @@ HOSTILE = (
 """What the model named `hostile` replies."""
 
 
+SCORES: Mapping[str, tuple[float, float, float]] = {"listed/worse": (0.1, 0.2, 0.8)}
+"""Scores of models that do not have the usual ones."""
+
+
 def texts_of(model: str) -> tuple[str, str, str]:
     """The replies of a model to its three cases."""
     if model == "hostile":
@@ -88,21 +92,18 @@ class ScriptedKind(JobKind):
             case "halfway":
                 context.progress(done=12, total=24)
                 await context.clock.sleep(600)
-        scores = (0.1, 0.2, 0.3) if self._judge == "strict" else (0.1, 0.4, 0.8)
+        model = job.labels["model"]
+        scores = (0.1, 0.2, 0.3) if self._judge == "strict" else SCORES.get(model, (0.1, 0.4, 0.8))
         failed = sum(score < job.parameters["threshold"] for score in scores)
+        replies = zip(scores, texts_of(model), strict=True)
         return Answer(
-            raw=json.dumps(
-                [
-                    (score, text)
-                    for score, text in zip(scores, texts_of(job.labels["model"]), strict=True)
-                ]
-            ).encode(),
+            raw=json.dumps(list(replies)).encode(),
             measurement=Measurement(
                 passed=3 - failed,
                 failed=failed,
                 tests=3,
                 scores=scores,
-                listing=_list(scores) if job.labels["model"].startswith("listed/") else None,
+                listing=_list(scores) if model.startswith("listed/") else None,
             ),
         )
 

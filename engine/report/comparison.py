@@ -1,0 +1,255 @@
+"""What changed between two runs as text: a sentence, tables by axis, and the cases that flipped."""
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from textwrap import wrap
+
+from rich.cells import cell_len, set_cell_size
+
+from engine.core.comparisons import Change, Comparison, FlippedCase, RateChange
+from engine.core.findings import JudgedTest
+from engine.core.listing import quantity
+from engine.core.rows import Coverage
+from engine.core.terminal import plain
+from engine.report.cells import cell_words
+from engine.report.words import at_threshold
+
+_SIDE_BY_SIDE = 120
+"""The least width of a terminal on which two conversations stand side by side."""
+_GAP = "  "
+_MESSAGE_MAX = 10_000
+_NAME_MIN = 8
+_HEAD = ("", "cases", "before", "after", "points", "95 % interval", "p", "")
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """The coverage of both runs, what differs, and a sentence for each threshold; prose, to be wrapped."""
+    before, after = plain(comparison.before), plain(comparison.after)
+    lines = [
+        f"before: {_coverage_words(before, comparison.coverage_before)}",
+        f"after:  {_coverage_words(after, comparison.coverage_after)}",
+        _cells_words(comparison),
+    ]
+    lines += [_changed_words(comparison, axis) for axis in _changed_axes(comparison)]
+    if comparison.ignored:
+        lines.append(f"axes of one run alone, with one value: {', '.join(comparison.ignored)}")
+    if comparison.cases_new or comparison.cases_missing:
+        lines.append(
+            f"cases in cells of both: {comparison.cases_new:,} new, {comparison.cases_missing:,} missing"
+        )
+    if comparison.cells_unnamed:
+        lines.append(
+            f"{quantity(comparison.cells_unnamed, 'cell')} without cases of the same names in both:"
+            " compared as two samples, if at all"
+        )
+    lines.append("")
+    lines += [f"{_sentence(one, comparison)}" for one in comparison.overall]
+    if not comparison.overall:
+        lines.append("nothing can be compared: no cell has numbers on both sides")
+    return lines
+
+
+def table_lines(comparison: Comparison, width: int | None = None) -> list[str]:
+    """A table for each axis and threshold: how each of its values changed; then how many settings changed.
+
+    On a terminal of `width` columns long names are cut.
+    """
+    lines: list[str] = []
+    for axis, rates in comparison.by_axis.items():
+        for threshold in dict.fromkeys(one.threshold for one in rates):
+            at = [one for one in rates if one.threshold == threshold]
+            lines += ["", *_table(f"{axis}{at_threshold(threshold)}", axis, at, width)]
+    return lines
+
+
+def setting_lines(comparison: Comparison) -> list[str]:
+    """How many settings changed, and a line for each that is better or worse; prose, to be wrapped."""
+    if not comparison.cells:
+        return []
+    # After an edit, what has no earlier answer is rather unchanged than new.
+    shown = [one for one in Change if not (comparison.is_edit and one is Change.NEW)]
+    counts = [
+        f"{sum(one.change is change for one in comparison.cells):,} {change}" for change in shown
+    ]
+    changed = [one for one in comparison.cells if one.change in (Change.WORSE, Change.BETTER)]
+    return [
+        "",
+        f"settings (all repeats of a cell): {', '.join(counts)}",
+        *(f"  {one.change}  {_where(one)}: {_rates_words(one)}" for one in changed),
+    ]
+
+
+def flipped_lines(
+    flipped: Iterable[FlippedCase], comparison: Comparison, width: int | None
+) -> list[str]:
+    """The cases that flipped, each with both conversations: side by side on a wide terminal, else one above the other."""
+    lines: list[str] = []
+    for one in flipped:
+        lines += _flipped_lines(one, comparison, width)
+    return lines
+
+
+def flipped_words(comparison: Comparison, shown: int) -> str:
+    """How many cases flipped, in which direction, and how many of them are not shown."""
+    worse = sum(one.change is Change.WORSE for one in comparison.flipped)
+    better = len(comparison.flipped) - worse
+    words = f"flipped cases: {worse:,} became worse, {better:,} became better"
+    more = len(comparison.flipped) - shown
+    return f"{words}; {more:,} not shown (--worst)" if more > 0 else words
+
+
+def _coverage_words(name: str, coverage: Coverage) -> str:
+    missing = coverage.cells - coverage.answered
+    words = f"{name}, {coverage.answered:,} of {quantity(coverage.cells, 'cell')} with numbers"
+    return f"{words} ({missing:,} missing)" if missing else words
+
+
+def _cells_words(comparison: Comparison) -> str:
+    parts = [f"{quantity(comparison.cells_compared, 'cell')} compared"]
+    if comparison.cells_unanswered:
+        parts.append(f"{comparison.cells_unanswered:,} without numbers in one of them")
+    if comparison.cells_new:
+        what = "not changed, or new" if comparison.is_edit else "new"
+        parts.append(f"{comparison.cells_new:,} {what}")
+    if comparison.cells_missing:
+        what = "not asked for any more" if comparison.is_edit else "missing"
+        parts.append(f"{comparison.cells_missing:,} {what}")
+    return ", ".join(parts)
+
+
+def _changed_axes(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(one.axis for one in comparison.changed))
+
+
+def _changed_words(comparison: Comparison, axis: str) -> str:
+    changes = [one for one in comparison.changed if one.axis == axis]
+    texts = [str(one.after) for one in changes if one.before == one.after]
+    others = [f"{one.before} → {one.after}" for one in changes if one.before != one.after]
+    parts = [f"other contents of {plain(', '.join(texts))}"] if texts else []
+    return f"{axis}: {'; '.join([*parts, *map(plain, others)])}"
+
+
+def _sentence(rate: RateChange, comparison: Comparison) -> str:
+    name = plain(comparison.after)
+    at = at_threshold(rate.threshold)
+    if rate.rate_before is None or rate.rate_after is None:
+        return f"{name} and {plain(comparison.before)}{at}: the rates of first answers are unknown"
+    verdicts = {
+        Change.BETTER: f"{name} is better{at}",
+        Change.WORSE: f"{name} is worse{at}",
+    }
+    start = verdicts.get(rate.change, f"the two cannot be told apart{at}")
+    words = f"{start}: {_rates_words(rate)}"
+    if rate.change is Change.UNKNOWN and rate.detectable is not None:
+        words += f"; so many cases would have shown {100 * rate.detectable:.0f} points"
+    return words
+
+
+def _rates_words(rate: RateChange) -> str:
+    if rate.rate_before is None or rate.rate_after is None or rate.difference is None:
+        return "unknown rates"
+    words = f"{rate.rate_before:.1%} → {rate.rate_after:.1%} of first answers failed"
+    if rate.low is not None and rate.high is not None:
+        words += f", difference {_points(rate.difference)} points"
+        words += f" (95 % interval {_points(rate.low)} to {_points(rate.high)})"
+    if rate.p_corrected is not None:
+        words += f", p {_p(rate.p_corrected)} over {quantity(rate.cases or 0, 'case')}"
+    return words
+
+
+def _table(title: str, axis: str, rates: Sequence[RateChange], width: int | None) -> list[str]:
+    rows = [
+        [
+            plain(str(one.labels.get(axis))),
+            "-" if one.cases is None else f"{one.cases:,}",
+            "-" if one.rate_before is None else f"{one.rate_before:.1%}",
+            "-" if one.rate_after is None else f"{one.rate_after:.1%}",
+            "-" if one.difference is None else _points(one.difference),
+            "-" if one.low is None else f"{_points(one.low)} to {_points(one.high or 0.0)}",
+            "-" if one.p_corrected is None else _p(one.p_corrected),
+            "unclear" if one.change is Change.UNKNOWN else one.change.value,
+        ]
+        for one in rates
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    if width is not None:
+        room = width - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)
+        widths[0] = max(_NAME_MIN, min(widths[0], room))
+    return [
+        title,
+        *(
+            _GAP.join(_fit(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
+            for row in [_HEAD, ["-" * size for size in widths], *rows]
+        ),
+    ]
+
+
+def _fit(text: str, width: int) -> str:
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + "…"
+    return set_cell_size(text, width)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _where(rate: RateChange) -> str:
+    labels = dict(rate.labels)
+    if rate.threshold is not None:
+        labels["threshold"] = f"{rate.threshold:g}"
+    return cell_words(labels)
+
+
+def _flipped_lines(flipped: FlippedCase, comparison: Comparison, width: int | None) -> list[str]:
+    change = flipped.change
+    labels = dict(change.labels)
+    if change.threshold is not None:
+        labels["threshold"] = f"{change.threshold:g}"
+    lines = [f"---- {change.change}: {plain(change.case)} ({cell_words(labels)})"]
+    sides = [
+        _side(
+            f"before ({plain(comparison.before)})",
+            change.failed_before,
+            change.answers_before,
+            flipped.before,
+        ),
+        _side(
+            f"after ({plain(comparison.after)})",
+            change.failed_after,
+            change.answers_after,
+            flipped.after,
+        ),
+    ]
+    if width is None or width < _SIDE_BY_SIDE:
+        return [*lines, *(f"  {line}" for side in sides for line in side), ""]
+    half = (width - 5) // 2
+    left, right = ([part for line in side for part in _wrap(line, half)] for side in sides)
+    pairs = zip_longest(left, right, fillvalue="")
+    return [*lines, *(f"  {set_cell_size(a, half)} | {b}".rstrip() for a, b in pairs), ""]
+
+
+def _side(name: str, failed: int, answers: int, test: JudgedTest | None) -> list[str]:
+    lines = [f"{name}: {failed:,} of {quantity(answers, 'first answer')} failed"]
+    if test is None:
+        return [*lines, "  the store has no such answer to show"]
+    if test.score is not None:
+        lines.append(f"  score {test.score:g}")
+    for message in test.messages:
+        text = message.content
+        if (more := len(text) - _MESSAGE_MAX) > 0:
+            text = f"{text[:_MESSAGE_MAX]}\n[{more:,} more characters]"
+        first, *rest = text.splitlines() or [""]
+        lines.append(f"  {plain(message.role)}: {plain(first)}")
+        lines += [f"    {plain(line)}" for line in rest]
+    return lines
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    found = wrap(line, width, subsequent_indent=f"{indent}  ", replace_whitespace=False)
+    return found or [line]

@@ -1,0 +1,130 @@
+"""What changed between two runs, as text for a terminal."""
+
+from rich.cells import cell_len
+
+from engine.core.comparisons import CaseChange, Change, Comparison, FlippedCase, RateChange
+from engine.core.findings import JudgedTest, Message
+from engine.core.rows import Coverage
+from engine.report.comparison import comparison_lines, flipped_lines, table_lines
+from tests.engine.report.gates import HOSTILE
+
+
+def comparison(**changes: object) -> Comparison:
+    values: dict[str, object] = {
+        "before": "main",
+        "after": "change",
+        "is_edit": False,
+        "coverage_before": Coverage(answered=1),
+        "coverage_after": Coverage(answered=1),
+        "changed": (),
+        "ignored": (),
+        "cells_compared": 1,
+        "cells_new": 0,
+        "cells_missing": 0,
+        "cells_unanswered": 0,
+        "cells_unnamed": 0,
+        "cases_new": 0,
+        "cases_missing": 0,
+        "overall": (rate(),),
+        "by_axis": {},
+        "cells": (),
+        "flipped": (),
+    }
+    return Comparison(**(values | changes))  # type: ignore[arg-type]  # as given
+
+
+def rate(change: Change = Change.WORSE, **labels: object) -> RateChange:
+    return RateChange(
+        labels=labels,
+        threshold=0.5,
+        cells=2,
+        change=change,
+        cases=20,
+        rate_before=0.1,
+        rate_after=0.5,
+        difference=0.4,
+        low=0.2,
+        high=0.6,
+        interval="paired by case",
+        detectable=0.3,
+        p=0.0078,
+        p_corrected=0.0156,
+    )
+
+
+def flipped(before: str, after: str) -> FlippedCase:
+    change = CaseChange(
+        labels={"model": "a"},
+        threshold=0.5,
+        case="greeting",
+        failed_before=0,
+        answers_before=1,
+        failed_after=1,
+        answers_after=1,
+    )
+    return FlippedCase(change=change, before=judged(before), after=judged(after))
+
+
+def judged(text: str) -> JudgedTest:
+    return JudgedTest(failed=True, messages=(Message(role="assistant", content=text),))
+
+
+def test_a_sentence_says_which_run_is_worse_and_how_sure_that_is() -> None:
+    assert comparison_lines(comparison())[-1] == (
+        "change is worse at threshold 0.5: 10.0% → 50.0% of first answers failed, difference +40.0 points"
+        " (95 % interval +20.0 to +60.0), p 0.016 over 20 cases"
+    )
+
+
+def test_what_cannot_be_told_apart_says_what_would_have_been_seen() -> None:
+    lines = comparison_lines(comparison(overall=(rate(Change.UNKNOWN),)))
+
+    assert lines[-1].startswith("the two cannot be told apart at threshold 0.5: ")
+    assert lines[-1].endswith("; so many cases would have shown 30 points")
+
+
+def test_a_table_fits_80_columns_with_a_long_name_and_a_verdict() -> None:
+    rates = (rate(model="an/extraordinarily-long-name-of-a-model"), rate(Change.UNKNOWN, model="b"))
+
+    lines = table_lines(comparison(by_axis={"model": rates}), 80)
+
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[1] == "model at threshold 0.5"
+    assert lines[2].split() == ["cases", "before", "after", "points", "95", "%", "interval", "p"]
+    assert lines[4].startswith("an/extraordinar")
+    assert lines[4].split()[1:] == [
+        *("20", "10.0%", "50.0%", "+40.0", "+20.0", "to", "+60.0", "0.016", "worse")
+    ]
+    assert lines[5].endswith("unclear")
+
+
+def test_conversations_stand_one_above_the_other_or_side_by_side() -> None:
+    one = flipped("good", "bad")
+
+    narrow = flipped_lines([one], comparison(), 80)
+    wide = flipped_lines([one], comparison(), 120)
+
+    assert [line.strip() for line in narrow if "assistant" in line] == [
+        "assistant: good",
+        "assistant: bad",
+    ]
+    [both] = [line for line in wide if "assistant" in line]
+    assert both.index("assistant: good") < both.index("|") < both.index("assistant: bad")
+    assert all(cell_len(line) <= 120 for line in wide)
+
+
+def test_hostile_texts_are_shown_without_what_a_terminal_obeys() -> None:
+    for width in (None, 80, 120):
+        lines = flipped_lines([flipped(HOSTILE, "x" * 1_000_000)], comparison(), width)
+
+        assert not set("".join(lines)) & {"\x1b", "\x00", "\u202e", "\n", "\r"}
+        assert any("[990,000 more characters]" in line for line in lines)
+
+
+def test_a_case_whose_answer_is_gone_is_still_listed() -> None:
+    change = flipped("", "").change
+
+    lines = flipped_lines([FlippedCase(change=change, before=None, after=None)], comparison(), None)
+
+    assert lines[0] == "---- worse: greeting (model a, threshold 0.5)"
+    assert lines.count("    the store has no such answer to show") == 2
