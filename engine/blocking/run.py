@@ -95,9 +95,9 @@ class BlockingRun:
         """
         return self._iterate(lambda run: run.rows(past=past, where=where))
 
-    def analysis(self) -> Analysis:
+    def analysis(self, *, where: Mapping[str, Scalar] | None = None) -> Analysis:
         """What the run found, as `Run.analysis` returns it."""
-        return self._read(lambda run: run.analysis())
+        return self._read(lambda run: run.analysis(where=where))
 
     def outcomes(self, *, after: int = 0) -> Iterator[Outcome]:
         """Yield each job that was answered or has failed so far, in that order; see `Run.outcomes`."""

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from engine.cli.options import (
     StoreOption,
     SweepArgument,
     WhereOption,
+    parse_axes,
     parse_conditions,
 )
 from engine.core.errors import UsageError
@@ -27,6 +28,7 @@ from engine.report.sheet import RowFormat
 if TYPE_CHECKING:
     from engine.core.rows import RowCounts
     from engine.core.status import Plan, Status
+    from engine.report.sheet import Sheet
     from engine.session import Run
     from engine.session.run import Of
 
@@ -215,6 +217,15 @@ def results(
             help="One row for each test case of each cell.",
         ),
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="AXES",
+            envvar="NIGHTSWEEP_RESULTS_BY",
+            help="One row for all cells with the same values on these axes, such as models,groups.",
+        ),
+    ] = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -226,11 +237,14 @@ def results(
     from engine.report.coverage import counts_lines
 
     wanted = parse_conditions(where)
-    if of_findings and of_cases:
-        raise UsageError("choose --findings or --cases: a table has rows of one sort")
+    axes = parse_axes(by)
+    if of_findings + of_cases + bool(axes) > 1:
+        raise UsageError("choose --findings, --cases or --by: a table has rows of one sort")
+    if axes and with_past:
+        raise UsageError("--by counts what the sweep asks for: leave out --all")
     if form == INSPECT and not as_json:
-        if of_findings or of_cases:
-            raise UsageError("inspect writes all tests: leave out --findings and --cases")
+        if axes or of_findings or of_cases:
+            raise UsageError("inspect writes all tests: leave out --findings, --cases and --by")
         write_logs(run, store, target, past=with_past, where=wanted)
         return
     asked = "json" if as_json else form
@@ -240,7 +254,11 @@ def results(
     async def write() -> "tuple[RowCounts, Status] | None":
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            counts = await _write(found, of, written, target, past=with_past, where=wanted)
+            if axes:
+                sheet = await found.summary_sheet(axes, where=wanted)
+            else:
+                sheet = await found.sheet(of=of, past=with_past, where=wanted)
+            counts = await _write(found, sheet, written, target, past=with_past, where=wanted)
             return None if counts is None else (counts, await found.status())
 
     if ended := run_command(write):
@@ -262,7 +280,7 @@ def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
 
 async def _write(
     run: "Run",
-    of: "Of",
+    sheet: "Sheet[Any]",
     form: RowFormat,
     target: Path | None,
     *,
@@ -274,14 +292,15 @@ async def _write(
 
     from engine.report.files import new_file
     from engine.report.sheet import write_sheet
+    from engine.report.sheets import RowSheet
     from engine.results.coverage import CountedRows
 
-    sheet = await run.sheet(of=of, past=past, where=where)
     cells = {name: pattern for name, pattern in where.items() if not _is_of_tests(run, name)}
+    is_of_rows = isinstance(sheet, RowSheet)
     rows = CountedRows(partial(run.rows, past=past, where=cells), run.facts.folded_field)
     sheet = replace(
         sheet,
-        rows=rows if of == "rows" else sheet.rows,
+        rows=rows if is_of_rows else sheet.rows,
         width=_table_width(target),
         encoding="utf-8" if target is not None else sys.stdout.encoding,
     )
@@ -294,7 +313,7 @@ async def _write(
                 await write_sheet(form, sheet, sys.stdout.buffer)
         except BrokenPipeError:
             return None
-    if of != "rows":
+    if not is_of_rows:
         async for _ in rows():
             pass
     return rows.counts

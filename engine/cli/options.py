@@ -68,6 +68,18 @@ WhereOption: TypeAlias = Annotated[
 ]
 
 
+def parse_axes(written: str | None) -> tuple[str, ...]:
+    """The axes of `--by`, which are separated by commas; raises UsageError for an empty name, and for two of one."""
+    if written is None:
+        return ()
+    names = tuple(name.strip() for name in written.split(","))
+    if not all(names):
+        raise UsageError(f"--by {written!r:.100}: write axes, such as models,groups")
+    if len(set(names)) < len(names):
+        raise UsageError(f"--by {written!r:.100} names an axis twice")
+    return names
+
+
 def parse_conditions(written: Sequence[str] | None) -> dict[str, str]:
     """The patterns of `--where` by axis; raises UsageError for one that is not AXIS=PATTERN, and for two of an axis."""
     found: dict[str, str] = {}

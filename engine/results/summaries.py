@@ -24,6 +24,8 @@ class Summary:
 
     labels: Mapping[str, Any]
     """The shared values by field; two texts with the same label also have a digest."""
+    digests: Mapping[str, str | None]
+    """The digests of shared prompts, documents and cases by field, as in rows; None without a text."""
     threshold: float | None
     """None if the evaluation has none."""
     coverage: Coverage
@@ -65,7 +67,12 @@ def summarize(seen: Observations, by: Sequence[str] = ()) -> list[Summary]:
         groups.setdefault(key, {}).setdefault(setting.threshold, []).append(setting)
     ambiguous = _find_ambiguous(groups, len(by))
     return [
-        _summary(_name(key, by, ambiguous), threshold, seen.sample(settings, by))
+        _summary(
+            _name(key, by, ambiguous),
+            {name: digest for name, (_, digest) in zip(by, key, strict=True)},
+            threshold,
+            seen.sample(settings, by),
+        )
         for key, by_threshold in groups.items()
         for threshold, settings in sorted(by_threshold.items(), key=lambda one: one[0] or 0.0)
     ]
@@ -92,10 +99,16 @@ def _name(
     return labels
 
 
-def _summary(labels: Mapping[str, Any], threshold: float | None, sample: Sample) -> Summary:
+def _summary(
+    labels: Mapping[str, Any],
+    digests: Mapping[str, str | None],
+    threshold: float | None,
+    sample: Sample,
+) -> Summary:
     lowest, highest = sample.bounds() or (None, None)
     return Summary(
         labels=labels,
+        digests=digests,
         threshold=threshold,
         coverage=sample.coverage,
         passed=sample.passed,

@@ -47,7 +47,12 @@ from engine.session.identity import Identity
 from engine.session.inspect_logs import InspectLogs, describe_run
 from engine.session.judges import Judging, refuse_other_judges
 from engine.session.reporting import MOST_EVENTS, gather_report
-from engine.session.sheets import make_case_sheet, make_finding_sheet, make_row_sheet
+from engine.session.sheets import (
+    make_case_sheet,
+    make_finding_sheet,
+    make_row_sheet,
+    make_summary_sheet,
+)
 from engine.session.status import StatusReader
 from engine.settings import Settings
 from engine.store import RunRow, Store
@@ -243,11 +248,11 @@ class Run:
                 yield row
         await self._find_row()
 
-    async def analysis(self) -> Analysis:
+    async def analysis(self, *, where: Mapping[str, Scalar] | None = None) -> Analysis:
         """What the run found: rates by axis, paired differences and flaky cases, from one reading of its cells.
 
-        Memory grows with the number of cells, by some 300 bytes and 16 for each case. Raises UsageError as `rows`
-        does.
+        `where` selects cells as in `rows`. Memory grows with the number of cells, by some 300 bytes and 4 for
+        each case. Raises UsageError as `rows` does.
 
         Example:
             >>> async def main() -> object:
@@ -258,14 +263,15 @@ class Run:
             >>> anyio.run(main)
             1.0
         """
-        axes = self.facts.axes
-        found = self._cells(await self._find_row())
-        seen = await observe(found, axes, self.facts.folded_field)
+        axes, rules = self.facts.axes, self._row_rules()
+        wanted = read_conditions(self.facts, self.name, where)
+        labels = to_labels_like(self.facts, wanted.labels)
+        jobs = self._store.reader.job_rows(await self._find_row(), labels=labels)
+        found = (cell async for cell in cells(jobs, rules) if wanted.select_labels(cell.labels))
+        seen = await observe(found, axes, rules.folded_field)
         await self._find_row()
-        names = {axis.axis.name: axis.field for axis in axes} | {
-            axis.field: axis.field for axis in axes
-        }
-        return Analysis(seen, names)
+        names = {axis.axis.name: axis.field for axis in axes}
+        return Analysis(seen, names | {axis.field: axis.field for axis in axes})
 
     def _cells(self, row: RunRow, *, past: bool = False) -> AsyncIterator[Cell]:
         jobs = self._store.reader.job_rows(row, past=past)
@@ -395,6 +401,12 @@ class Run:
                 cases = partial(self.cases, past=past, where=where)
                 return await make_case_sheet(self._store, self.facts, row, cases, past=past)
         raise UsageError(f"of: {of!r:.100} is not one of {', '.join(map(repr, get_args(Of)))}")
+
+    async def summary_sheet(
+        self, by: Sequence[str], *, where: Mapping[str, Scalar] | None = None
+    ) -> Sheet[Any]:
+        """The `summaries` of the run's `analysis` by these axes with their columns, as formats and frames take them."""
+        return make_summary_sheet(self.facts, self.name, await self.analysis(where=where), by)
 
     async def to_arrow(
         self,

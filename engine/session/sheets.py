@@ -1,6 +1,7 @@
-"""The rows, findings and cases of a run with their columns, for files and data frames."""
+"""The rows, findings, cases and summaries of a run with their columns, for files and data frames."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import chain
 
 from engine.core.axes import AxisValue
 from engine.core.cases import CaseRow
@@ -8,7 +9,16 @@ from engine.core.findings import Finding
 from engine.core.rows import Rows
 from engine.core.values import INTEGER_MAX, Value, ValueType, column_type
 from engine.report.columns import AxisColumns
-from engine.report.sheets import CaseSheet, FindingSheet, RowSheet, name_value_columns
+from engine.report.sheets import (
+    CaseSheet,
+    FindingSheet,
+    RowSheet,
+    SummaryRow,
+    SummarySheet,
+    name_value_columns,
+)
+from engine.results.analysis import Analysis
+from engine.results.summaries import Summary
 from engine.store import RunRow, Store
 from engine.sweep import SweepFacts
 
@@ -109,3 +119,69 @@ async def _past_values(
             content = contents[value.digest]
             found.setdefault(value.axis, []).append(AxisValue(value.label, content))
     return found
+
+
+def make_summary_sheet(
+    facts: SweepFacts, run: str, analysis: Analysis, by: Sequence[str]
+) -> SummarySheet:
+    """The sheet of an analysis' summaries by these axes, named as in rows or in sweep files.
+
+    Raises UsageError if there is no such axis.
+    """
+    fields = [analysis.field(name) for name in by]
+    shown = [axis for axis in facts.axes if axis.field in (*fields, facts.folded_field)]
+    rows = [_to_summary_row(one, fields, facts.folded_field) for one in analysis.summaries(fields)]
+
+    async def read() -> AsyncIterator[SummaryRow]:
+        for row in rows:
+            yield row
+
+    return SummarySheet(
+        run=run,
+        rows=read,
+        axes=AxisColumns.of(shown).without("repeat"),
+        values=dict.fromkeys(chain.from_iterable(row.values for row in rows), float),
+    )
+
+
+def _to_summary_row(one: Summary, fields: Sequence[str], folded_field: str | None) -> SummaryRow:
+    first, any_answer, failure = one.first_rate, one.cases_failed, one.failure_rate
+    labels = {name: one.labels[name] for name in fields}
+    if folded_field is not None:
+        labels[folded_field] = one.threshold
+    is_known = first.rate is not None
+    return SummaryRow(
+        labels=labels,
+        digests={name: digest for name, digest in one.digests.items() if digest is not None},
+        cells=one.coverage.cells,
+        answered=one.coverage.answered,
+        missing=one.coverage.failed + one.coverage.cancelled,
+        to_come=one.coverage.to_come,
+        cases=one.cases,
+        first_failed=first.failed if is_known else None,
+        first_answers=first.total if is_known else None,
+        first_rate=first.rate,
+        first_low=first.low,
+        first_high=first.high,
+        first_interval=first.interval,
+        lowest_rate=one.lowest_rate,
+        highest_rate=one.highest_rate,
+        cases_failed=any_answer.rate,
+        cases_failed_low=any_answer.low,
+        cases_failed_high=any_answer.high,
+        failed=one.failed,
+        total=one.passed + one.failed,
+        failure_rate=failure.rate,
+        ci_low=failure.low,
+        ci_high=failure.high,
+        interval=failure.interval,
+        values={
+            column: number
+            for name, mean in one.values.items()
+            for column, number in (
+                (name, mean.mean),
+                (f"{name}_low", mean.low),
+                (f"{name}_high", mean.high),
+            )
+        },
+    )

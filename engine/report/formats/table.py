@@ -11,7 +11,8 @@ from engine.core.terminal import plain, wrapped
 from engine.core.values import ValueType
 from engine.report.record_table import write_records
 from engine.report.sheet import RowFormat, Sheet, text_to
-from engine.report.sheets import RowSheet
+from engine.report.sheets import RowSheet, SummarySheet
+from engine.report.summary_table import write_summaries
 from engine.report.text_table import (
     GAP,
     UNKNOWN,
@@ -76,9 +77,13 @@ class Seen:
 
 
 async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
-    """Write a table no wider than the sheet's width: of rows as `write_rows` does, of others as `write_records`."""
+    """Write a table no wider than the sheet's width: of rows as `write_rows` does, of summaries as
+    `write_summaries`, of others as `write_records`.
+    """
     if isinstance(sheet, RowSheet):
         await write_rows(sheet, stream)
+    elif isinstance(sheet, SummarySheet):
+        await write_summaries(sheet, stream)
     else:
         await write_records(sheet, stream)
 

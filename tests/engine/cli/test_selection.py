@@ -86,7 +86,7 @@ def test_counts_are_those_of_the_cells_that_are_selected(
         (("--where", "model=a", "--where", "model=b"), "--where names 'model' twice"),
         (
             ("--format", "inspect", "--cases"),
-            "inspect writes all tests: leave out --findings and --cases",
+            "inspect writes all tests: leave out --findings, --cases and --by",
         ),
         (("--findings", "--cases"), "choose --findings or --cases"),
     ],
