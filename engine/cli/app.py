@@ -9,6 +9,7 @@ from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.compare import compare
 from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
+from engine.cli.findings import findings
 from engine.cli.gate import gate
 from engine.cli.group import ExtensibleGroup
 from engine.cli.inspection import events, jobs, show
@@ -71,6 +72,7 @@ for _command in (
     jobs,
     show,
     results,
+    findings,
     compare,
     gate,
     report,

@@ -140,5 +140,10 @@ def _harmless(line: str, encoding: str | None) -> str:
     """A line without keys and control sequences; characters that the stream cannot encode are replaced."""
     from engine.secrets import without_secrets
 
+    return to_encoding(plain(without_secrets(line)), encoding)
+
+
+def to_encoding(text: str, encoding: str | None) -> str:
+    """A text in which the characters that a stream of this encoding cannot encode are replaced."""
     encoding = encoding or "utf-8"
-    return plain(without_secrets(line)).encode(encoding, "replace").decode(encoding)
+    return text.encode(encoding, "replace").decode(encoding)

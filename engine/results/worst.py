@@ -17,10 +17,14 @@ def size_of(finding: Finding) -> int:
 
 
 class WorstCollector:
-    """Keeps the findings with the lowest scores, up to a number of characters; those without a score come last."""
+    """Keeps the findings with the lowest scores; those without a score come last.
 
-    def __init__(self, characters: int = CHARACTERS) -> None:
+    It keeps as many as have a number of characters, and no more than `count` if that is given.
+    """
+
+    def __init__(self, characters: int = CHARACTERS, count: int | None = None) -> None:
         self._left = characters
+        self._count = count
         # The best of those kept first: (negative score, negative place), so that ties keep the order of the run.
         self._heap: list[tuple[float, int, int, Finding]] = []
         self.total = 0
@@ -36,8 +40,12 @@ class WorstCollector:
             return
         heapq.heappush(self._heap, entry)
         self._left -= size
-        while self._left < 0 and len(self._heap) > 1:
+        while self._is_too_much and len(self._heap) > 1:
             self._left += heapq.heappop(self._heap)[2]
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._left < 0 or (self._count is not None and len(self._heap) > self._count)
 
     def kept(self) -> tuple[Finding, ...]:
         """The findings that were kept, the worst first."""
@@ -46,9 +54,11 @@ class WorstCollector:
         )
 
 
-async def collect_worst(findings: AsyncIterable[Finding]) -> WorstCollector:
-    """Read findings one after the other and keep the worst of them."""
-    collector = WorstCollector()
+async def collect_worst(
+    findings: AsyncIterable[Finding], *, characters: int = CHARACTERS, count: int | None = None
+) -> WorstCollector:
+    """Read findings one after the other and keep the worst of them, as `WorstCollector` does."""
+    collector = WorstCollector(characters, count)
     async for finding in findings:
         collector.add(finding)
     return collector

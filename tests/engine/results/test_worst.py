@@ -1,7 +1,14 @@
 """Keeping the worst findings of a run, however many it has."""
 
+import gc
+import weakref
+from collections.abc import AsyncIterator, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from engine.core.findings import Finding
-from engine.results.worst import WorstCollector, size_of
+from engine.results.worst import WorstCollector, collect_worst, size_of
 from tests.engine.report.reports import finding
 
 
@@ -39,3 +46,45 @@ def test_a_finding_larger_than_everything_is_kept_if_it_is_the_worst() -> None:
 
     assert collector.kept() == (huge,)
     assert collector.total == 3
+
+
+async def each(scores: Sequence[float | None]) -> AsyncIterator[Finding]:
+    for number, score in enumerate(scores):
+        yield finding(number, score=score)
+
+
+@given(st.lists(st.none() | st.sampled_from([0.0, 0.1, 0.5, 1.0]), max_size=12), st.integers(1, 6))
+async def test_no_more_than_a_number_of_them_are_kept(
+    scores: list[float | None], count: int
+) -> None:
+    found = await collect_worst(each(scores), count=count)
+
+    in_order = sorted(
+        range(len(scores)), key=lambda at: (2.0 if (score := scores[at]) is None else score, at)
+    )
+    assert found.kept() == tuple([one async for one in each(scores)][at] for at in in_order[:count])
+    assert found.total == len(scores)
+
+
+async def test_no_more_findings_are_held_than_are_wanted() -> None:
+    class Watched(str):
+        __slots__ = ("__weakref__",)
+
+    alive: weakref.WeakSet[Watched] = weakref.WeakSet()
+    most = 0
+
+    async def stored() -> AsyncIterator[Finding]:
+        nonlocal most
+        for number in range(500):
+            case = Watched(f"case-{number}")
+            alive.add(case)
+            yield finding(0, score=1 - number / 1_000, case=case)
+            del case
+            if number % 100 == 0:
+                gc.collect()
+            most = max(most, len(alive))
+
+    found = await collect_worst(stored(), count=5)
+
+    assert len(found.kept()) == 5
+    assert most <= 8
