@@ -57,12 +57,14 @@ async def each(scores: Sequence[float | None]) -> AsyncIterator[Finding]:
 async def test_no_more_than_a_number_of_them_are_kept(
     scores: list[float | None], count: int
 ) -> None:
+    everything = [one async for one in each(scores)]
+
     found = await collect_worst(each(scores), count=count)
 
     in_order = sorted(
         range(len(scores)), key=lambda at: (2.0 if (score := scores[at]) is None else score, at)
     )
-    assert found.kept() == tuple([one async for one in each(scores)][at] for at in in_order[:count])
+    assert found.kept() == tuple(everything[at] for at in in_order[:count])
     assert found.total == len(scores)
 
 
