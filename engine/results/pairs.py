@@ -115,8 +115,14 @@ def _compare_levels(
     """Each pair of values with a case in common: their names, and the comparison."""
     levels = _tally_levels(seen, axis, threshold)
     names = _name_levels(axis, list(levels))
+    asked = {level: _find_asked(tallies) for level, tallies in levels.items()}
+    sums = {level: _sum_cases(tallies) for level, tallies in levels.items()}
     for a, b in combinations(levels, 2):
-        compared = compare_pairs(list(_shared_cases(levels[a], levels[b])))
+        if asked[a] == asked[b]:
+            shared = [(counts, sums[b][case]) for case, counts in sums[a].items()]
+        else:
+            shared = list(_shared_cases(levels[a], levels[b]))
+        compared = compare_pairs(shared)
         if compared is not None:
             yield names[a], names[b], compared
 
@@ -135,6 +141,26 @@ def _tally_levels(seen: Observations, axis: str, threshold: float | None) -> dic
         level, rest = identity[at], identity[:at] + identity[at + 1 :]
         levels.setdefault(level, {})[rest] = tallies
     return levels
+
+
+def _find_asked(tallies: Tallies) -> frozenset[tuple[tuple[Any, ...], frozenset[CaseKey]]]:
+    """The cases with a first answer in each combination: levels for which they are equal share all of them."""
+    return frozenset(
+        (rest, frozenset(case for case, tally in by_case.items() if tally.first))
+        for rest, by_case in tallies.items()
+        if by_case
+    )
+
+
+def _sum_cases(tallies: Tallies) -> dict[CaseKey, Counts]:
+    """(failed, total) first answers of each case, over all combinations."""
+    sums: dict[CaseKey, Counts] = {}
+    for by_case in tallies.values():
+        for case, tally in by_case.items():
+            if tally.first:
+                failed, total = sums.get(case, (0, 0))
+                sums[case] = failed + tally.first_failed, total + tally.first
+    return sums
 
 
 def _shared_cases(a: Tallies, b: Tallies) -> Iterator[tuple[Counts, Counts]]:
