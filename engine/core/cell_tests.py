@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from engine.core.estimates import Estimate, estimate_by_case, estimate_of
-from engine.core.listed_tests import ListedTest, Listing, count_listed_cases, read_flat
+from engine.core.listed_tests import (
+    ListedTest,
+    Listing,
+    count_listed_cases,
+    is_of_layers,
+    read_flat,
+)
 from engine.core.statistics import Method
 
 
@@ -65,6 +71,11 @@ class CellTests:
         return not self._counted and count_listed_cases(self.listing) == self.total
 
     @property
+    def is_layered(self) -> bool:
+        """Whether cases that failed were asked again, in variations, and others were not."""
+        return self.listing is not None and is_of_layers(self.listing)
+
+    @property
     def _counted(self) -> int:
         """The questions without an answer that count as failed."""
         return self.unanswered if self.counts_unanswered else 0
@@ -72,14 +83,15 @@ class CellTests:
     def estimate(self) -> Estimate:
         """The failure rate of the cell: `failed` of `total`.
 
-        There is no interval if its tests belong to cases that the answer does not name.
+        There is no interval if its tests belong to cases that the answer does not name, or if with layers too
+        few cases failed, or passed.
         """
-        if self.is_one_each:
+        if self.is_one_each and not self.is_layered:
             return estimate_of(self.failed, self.total, Method.WILSON)
         if (by_case := self.by_case()) is not None:
             return estimate_by_case(
                 ((one.failed, one.tests) for one in by_case.values()),
-                is_layered=any(one.tests > one.first for one in by_case.values()),
+                is_layered=self.is_layered,
             )
         return estimate_of(self.failed, self.total, None)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+_LAYERED = "+"
 _DECODER = json.JSONDecoder()
 
 
@@ -29,8 +30,9 @@ class ListedTest(NamedTuple):
 class Listing:
     """The tests that an answer lists, in its order, and how many cases it asked.
 
-    `cases` is the number of cases whose first answer was judged, None if it is unknown. Where an answer lists
-    only failed tests, it lists at least those below the job's threshold.
+    `cases` is the number of cases whose first answer was judged, None if it is unknown. `is_layered` says that
+    cases which failed were asked again in variations, and others were not: even if none failed, an interval must
+    know that some would have been asked again. Where an answer lists only failed tests, it lists at least those below the job's threshold.
 
     Example:
         >>> Listing.of([ListedTest("greeting", 0, 0.25), ListedTest("greeting", 1, 0.75)]).cases
@@ -39,9 +41,10 @@ class Listing:
 
     tests: tuple[ListedTest, ...] = ()
     cases: int | None = None
+    is_layered: bool = False
 
     @classmethod
-    def of(cls, tests: Iterable[ListedTest]) -> Self:
+    def of(cls, tests: Iterable[ListedTest], *, is_layered: bool = False) -> Self:
         """The listing of an answer that lists all its tests.
 
         The cases are counted in the first layer, by name if all of them have one; they are unknown if any
@@ -49,20 +52,24 @@ class Listing:
         """
         listed = tuple(tests)
         if any(test.layer is None for test in listed):
-            return cls(tests=listed)
+            return cls(tests=listed, is_layered=is_layered)
         first = [test.case for test in listed if test.layer == 0 and test.score is not None]
-        return cls(tests=listed, cases=len(first) if None in first else len(set(first)))
+        return cls(
+            tests=listed,
+            cases=len(first) if None in first else len(set(first)),
+            is_layered=is_layered,
+        )
 
     def encode(self) -> str:
         """The listing as text: four lines, of which the first two are equal for all answers to the same cases.
 
-        They are the number of cases, the names, the layers and the scores. In place of a list in which all are
-        None, or all layers 0, there is its length.
+        They are the number of cases, followed by a + for layered answers, the names, the layers and the scores. In
+        place of a list in which all are None, or all layers 0, there is its length.
         """
         cases, layers, scores = zip(*self.tests, strict=True) if self.tests else ((), (), ())
         return "\n".join(
             (
-                "" if self.cases is None else str(self.cases),
+                ("" if self.cases is None else str(self.cases)) + _LAYERED * self.is_layered,
                 _line(cases, None),
                 _line(layers, 0),
                 _line(scores, None),
@@ -75,7 +82,8 @@ class Listing:
         number, cases, layers, scores = text.split("\n")
         return cls(
             tests=tuple(map(ListedTest, _names(cases), _parse(layers, 0), _parse(scores, None))),
-            cases=int(number) if number else None,
+            cases=count_listed_cases(text),
+            is_layered=number.endswith(_LAYERED),
         )
 
 
@@ -97,6 +105,7 @@ def _parse(line: str, usual: object) -> list[Any]:
     return [usual] * value if isinstance(value, int) else list(value)
 
 
+@lru_cache(64)
 def read_flat(encoded: str) -> tuple[tuple[str | None, ...], list[float]]:
     """The cases and scores of an encoded listing in which each test is of a case of its own, quickly."""
     _, cases, _, scores = encoded.split("\n")
@@ -105,5 +114,10 @@ def read_flat(encoded: str) -> tuple[tuple[str | None, ...], list[float]]:
 
 def count_listed_cases(encoded: str) -> int | None:
     """The number of cases of an encoded listing, without reading the rest of it."""
-    number, _, _ = encoded.partition("\n")
+    number = encoded[: encoded.index("\n")].removesuffix(_LAYERED)
     return int(number) if number else None
+
+
+def is_of_layers(encoded: str) -> bool:
+    """Whether an encoded listing is layered, without reading the rest of it."""
+    return encoded[: encoded.index("\n")].endswith(_LAYERED)

@@ -98,7 +98,7 @@ class Setting:
     most_tests: int = 0
     """The most tests that one of its answers has."""
     is_layered: bool = False
-    """Whether an answer may have several tests of a case that it does not name."""
+    """Whether an answer asked cases that failed again, in variations, or may have asked unnamed cases again."""
     first: int | None = 0
     """First answers; None if that of any answer is unknown."""
     first_failed: int = 0
@@ -131,6 +131,7 @@ class Setting:
             self.cases_failed = None
         elif self.cases_failed is not None:
             self.cases_failed += numbers.cases_failed
+        self.is_layered = self.is_layered or tests.is_layered
         if (found := tests.one_each_by_case()) is not None:
             self.cases.add_round(*found)
             return
@@ -172,14 +173,12 @@ class _Unnamed:
     most_tests: int = 0
     most_first: int = 0
     cases_failed: int | None = 0
-    is_layered: bool = False
 
     def add(self, setting: Setting) -> None:
         self.answers += setting.answers
         self.most_tests = max(self.most_tests, setting.most_tests)
         self.most_first = max(self.most_first, setting.most_first)
         self.cases_failed = _plus(self.cases_failed, setting.cases_failed)
-        self.is_layered = self.is_layered or setting.is_layered
 
 
 def _plus(one: int | None, other: int | None) -> int | None:
@@ -205,6 +204,7 @@ class Sample:
         self.failed = 0
         self.cases: dict[CaseKey, CaseTally] = {}
         """The tests by case, as far as answers name their cases."""
+        self._is_layered = False
         self._first: int | None = 0
         self._first_failed = 0
         self._unnamed: dict[CaseKey, _Unnamed] = {}
@@ -222,6 +222,7 @@ class Sample:
         self.coverage.add_all(setting.coverage)
         self.passed += setting.passed
         self.failed += setting.failed
+        self._is_layered = self._is_layered or setting.is_layered
         for key, tally in _tallies(setting, scope, case):
             before = self.cases.get(key)
             self.cases[key] = tally if before is None else add_tallies(before, tally)
@@ -249,8 +250,7 @@ class Sample:
         match rate:
             case Rate.FAILURE:
                 return estimate_by_case(
-                    ((one.failed, one.tests) for one in tallies),
-                    is_layered=any(one.tests > one.first for one in tallies),
+                    ((one.failed, one.tests) for one in tallies), is_layered=self._is_layered
                 )
             case Rate.FIRST:
                 return estimate_by_case((one.first_failed, one.first) for one in tallies)
@@ -298,7 +298,7 @@ class Sample:
         match rate:
             case Rate.FAILURE:
                 total = self.passed + self.failed
-                is_known = not self.cases and not any(one.is_layered for one in unnamed)
+                is_known = not self.cases and not self._is_layered
                 size = sum(one.most_tests for one in unnamed)
                 return _estimate_at(self.failed, total, size if is_known else None, is_asked_once)
             case Rate.FIRST:

@@ -48,7 +48,8 @@ def measure_single_turn(
         ]
     measured = _measurement(answer, tests, body, where, threshold)
     cases = _cases(answer, measured, variations, layers)
-    return replace(measured, cases=cases, listing=_list_tests(answer, measured, tests, cases))
+    listing = _list_tests(answer, measured, tests, cases, is_layered=layers > 0)
+    return replace(measured, cases=cases, listing=listing)
 
 
 def _flat_tests(results: Iterable[SingleTurnResult], layers: int) -> Iterator[ListedTest]:
@@ -115,6 +116,8 @@ def _list_tests(
     measured: Measurement,
     tests: Sequence[ListedTest] | None,
     cases: int | None,
+    *,
+    is_layered: bool = False,
 ) -> Listing:
     """The tests that an answer lists; none if its list contradicts its totals.
 
@@ -122,12 +125,12 @@ def _list_tests(
     lists only failed tests.
     """
     if measured.scores is None or tests is None:
-        return Listing()
+        return Listing(is_layered=is_layered)
     unanswered = [] if not measured.unanswered else list(_unanswered_tests(answer))
     if len(tests) == measured.total:
-        return Listing.of([*tests, *unanswered])
+        return Listing.of([*tests, *unanswered], is_layered=is_layered)
     answered = None if cases is None else cases - sum(measured.unanswered.values())
-    return Listing(tests=tuple(tests), cases=answered)
+    return Listing(tests=tuple(tests), cases=answered, is_layered=is_layered)
 
 
 def _unanswered_tests(answer: SingleTurnAnswer | MultiTurnAnswer) -> Iterator[ListedTest]:

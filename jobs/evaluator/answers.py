@@ -27,11 +27,13 @@ def single_turn_answer(
     found: SingleTurnOutcome,
     provenance: Mapping[str, Any],
     warning: str | None = None,
+    *,
+    is_layered: bool = False,
 ) -> Answer:
     """The raw answer and its numbers; `key` is the job's, from which all identifiers derive.
 
     Equal arguments give equal bytes. The document contains `provenance` and the `warning`. Unanswered
-    questions are neither passed nor failed.
+    questions are neither passed nor failed. `is_layered` says that only cases that fail are varied.
     """
     layers = found.layers
     results = [
@@ -58,7 +60,8 @@ def single_turn_answer(
     ]
     unanswered = [ListedTest(one.case.id, one.iteration, None) for one in found.unanswered]
     missing = [one.missing for one in found.unanswered]
-    return _answer(document, passed, [*tests, *unanswered], missing, warning)
+    listing = Listing.of([*tests, *unanswered], is_layered=is_layered)
+    return _answer(document, passed, listing, missing, warning)
 
 
 def multi_turn_answer(
@@ -89,19 +92,19 @@ def multi_turn_answer(
     tests = [ListedTest(one.case.id, 0, one.judgement.score) for one in conversations]
     unanswered = [ListedTest(one.case.id, 0, None) for one in found.unfinished]
     missing = [one.missing for one in found.unfinished]
-    return _answer(document, passed, [*tests, *unanswered], missing, warning)
+    return _answer(document, passed, Listing.of([*tests, *unanswered]), missing, warning)
 
 
 def _answer(
     document: dict[str, Any],
     passed: int,
-    tests: Sequence[ListedTest],
+    listing: Listing,
     missing: Sequence[MissingAnswer],
     warning: str | None,
 ) -> Answer:
     if warning is not None:
         document["warnings"] = [warning]
-    scores = sorted(test.score for test in tests if test.score is not None)
+    scores = sorted(test.score for test in listing.tests if test.score is not None)
     return Answer(
         raw=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         measurement=Measurement(
@@ -111,7 +114,7 @@ def _answer(
             scores=tuple(scores),
             unanswered=_by_reason(missing),
             note=_note(missing, len(scores)),
-            listing=Listing.of(tests),
+            listing=listing,
         ),
     )
 

@@ -183,7 +183,11 @@ class SingleTurn(Evaluation):
                 context.progress,
             )
         return single_turn_answer(
-            job.key, found, setup.provenance, self.same_family_warning(parameters["model"])
+            job.key,
+            found,
+            setup.provenance,
+            self.same_family_warning(parameters["model"]),
+            is_layered=parameters["maximum_iteration_layers"] > 0 and not self._expands_on_all,
         )
 
     def _variation_sources(

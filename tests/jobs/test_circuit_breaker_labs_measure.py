@@ -115,6 +115,7 @@ def test_the_listed_tests_name_the_case_that_they_are_of() -> None:
             ListedTest("minors-03", 0, None),
         ),
         cases=2,
+        is_layered=True,
     )
 
 

@@ -10,12 +10,15 @@ AT = 0.5
 
 
 def cell(
-    *tests: ListedTest, cases: int | None = None, unanswered: int = 0, as_failed: bool = False
+    *tests: ListedTest,
+    unanswered: int = 0,
+    as_failed: bool = False,
+    is_layered: bool = False,
 ) -> CellTests:
     """The cell of an answer that lists these tests, of which `unanswered` have no answer."""
     scores = [test.score for test in tests if test.score is not None]
     added = unanswered if as_failed else 0
-    listing = Listing.of(tests) if cases is None else Listing(tests=tests, cases=cases)
+    listing = Listing.of(tests, is_layered=is_layered)
     return CellTests(
         failed=sum(score < AT for score in scores) + added,
         total=len(scores) + added,
@@ -55,7 +58,12 @@ def test_first_answers_and_any_failure_are_counted_by_case_and_not_by_test() -> 
     assert (tests.failed, tests.total) == (4, 6)
 
 
-def test_an_interval_over_several_answers_to_a_case_is_wider_than_one_over_as_many_cases() -> None:
+@pytest.mark.parametrize(
+    ("is_layered", "method"), [(False, Method.CLUSTERED), (True, Method.LAYERED)]
+)
+def test_an_interval_over_several_answers_to_a_case_is_wider_than_one_over_as_many_cases(
+    is_layered: bool, method: Method
+) -> None:
     # given ten cases, of which five fail three times each
     scores = [0.1] * 5 + [0.9] * 5
     layered = [
@@ -64,15 +72,25 @@ def test_an_interval_over_several_answers_to_a_case_is_wider_than_one_over_as_ma
         for n, score in enumerate(scores)
     ]
 
-    estimate = cell(*layered).estimate()
+    estimate = cell(*layered, is_layered=is_layered).estimate()
 
     alone = wilson(15, 30)
     assert alone is not None
-    assert estimate.interval is Method.LAYERED
+    assert estimate.interval is method
     assert estimate.low is not None
     assert estimate.high is not None
     assert estimate.low < alone[0]
     assert estimate.high > alone[1]
+
+
+def test_with_layers_no_failure_leaves_any_failure_rate_possible() -> None:
+    # given 20 cases, of which a failed one would have been asked three times more
+    tests = cell(*named(*[0.9] * 20), is_layered=True)
+
+    estimate = tests.estimate()
+
+    assert tests.numbers() == CaseNumbers(cases=20, first_failed=0, cases_failed=0)
+    assert (estimate.rate, estimate.low, estimate.high) == (0.0, None, None)
 
 
 def test_layers_of_unnamed_cases_have_counts_where_they_follow_but_no_interval() -> None:

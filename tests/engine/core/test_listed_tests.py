@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.listed_tests import ListedTest, Listing, count_listed_cases
+from engine.core.listed_tests import ListedTest, Listing, count_listed_cases, is_of_layers
 
 TESTS = st.builds(
     ListedTest,
@@ -11,7 +11,12 @@ TESTS = st.builds(
     st.none() | st.integers(0, 3),
     st.none() | st.floats(0, 1),
 )
-LISTINGS = st.builds(Listing, tests=st.lists(TESTS).map(tuple), cases=st.none() | st.integers(0))
+LISTINGS = st.builds(
+    Listing,
+    tests=st.lists(TESTS).map(tuple),
+    cases=st.none() | st.integers(0),
+    is_layered=st.booleans(),
+)
 
 
 @given(LISTINGS)
@@ -20,6 +25,7 @@ def test_a_listing_is_read_as_it_was_kept(listing: Listing) -> None:
 
     assert Listing.decode(text) == listing
     assert count_listed_cases(text) == listing.cases
+    assert is_of_layers(text) is listing.is_layered
     # Any database takes it, whatever an answer calls its cases.
     assert text.isascii()
 
