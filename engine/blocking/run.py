@@ -156,9 +156,15 @@ class BlockingRun:
         """Write the rows, findings or cases to a Parquet file, without holding them in memory; see `Run.to_parquet`."""
         self._read(lambda run: run.to_parquet(path, of=of, past=past, where=where))
 
-    def to_report(self, path: str | Path, *, store: str = "") -> None:
-        """Write the report on the run to an HTML file; see `Run.to_report`."""
-        self._read(lambda run: run.to_report(path, store=store))
+    def to_report(
+        self,
+        *paths: str | Path,
+        form: str | None = None,
+        pictures: Sequence[str | Path] = (),
+        store: str = "",
+    ) -> None:
+        """Write the report on the run to files, as a page, Markdown and pictures; see `Run.to_report`."""
+        self._read(lambda run: run.to_report(*paths, form=form, pictures=pictures, store=store))
 
     def to_inspect(
         self,

@@ -1,13 +1,24 @@
 """The command that writes the report on a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli import output
 from engine.cli.opening import open_for_reading
 from engine.cli.options import DEFAULT_STORE, RunArgument, StoreOption
+
+if TYPE_CHECKING:
+    from engine.session import Run
+
+_FORMATS = ("html", "md")
+
+
+def _format_named(name: str) -> str:
+    if name not in _FORMATS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(_FORMATS)}")
+    return name
 
 
 def report(
@@ -23,6 +34,26 @@ def report(
             help="The file to write (mode 0600); without it RUN-report.html in the current folder.",
         ),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            parser=_format_named,
+            metavar=f"[{'|'.join(_FORMATS)}]",
+            autocompletion=lambda: list(_FORMATS),
+            envvar="NIGHTSWEEP_REPORT_FORMAT",
+            help="A page, or Markdown for a pull request; without it as the ending of --output says.",
+        ),
+    ] = None,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            envvar="NIGHTSWEEP_REPORT_PICTURE",
+            help="Draw a chart: heatmap, thresholds or pairs, as .png, .svg or .pdf; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Write the report on a run as one HTML file, which a browser opens from disk.
 
@@ -30,13 +61,25 @@ def report(
     conversations behind each number. The file loads nothing, and nothing that a model wrote runs in it.
     """
     from engine.cli.running import run_command
-    from engine.report.files import name_file
 
-    async def write() -> Path:
+    drawn = pictures or []
+
+    async def write() -> list[Path]:
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            path = target or Path(name_file(found.name, "-report.html"))
-            await found.to_report(path, store="" if store == DEFAULT_STORE else store)
-            return path
+            path = target
+            if path is None and (form is not None or not drawn):
+                path = _name_report(found, form or "html")
+            named = "" if store == DEFAULT_STORE else store
+            paths = [] if path is None else [path]
+            await found.to_report(*paths, form=form, pictures=drawn, store=named)
+            return [*paths, *drawn]
 
-    output.say(f"the report is in {run_command(write)}")
+    for path in run_command(write):
+        output.say(f"the {'picture' if path in drawn else 'report'} is in {path}")
+
+
+def _name_report(run: "Run", form: str) -> Path:
+    from engine.report.files import name_file
+
+    return Path(name_file(run.name, f"-report.{form}"))

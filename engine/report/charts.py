@@ -218,12 +218,9 @@ def heat_spec(heat_map: HeatMap, threshold: float | None) -> Spec:
                         "scale": {"domain": [0, 1], "scheme": "blues"},
                         "legend": {"format": _PERCENT, "title": "failure rate"},
                     },
-                    "strokeDash": {
-                        "condition": {"test": "datum.missing", "value": [4, 3]},
-                        "value": [],
-                    },
                 },
             },
+            *map(_hatch_layer, _HATCHES),
             {
                 "mark": {"type": "text", "dy": -5, "fontSize": 13, "fontWeight": "bold"},
                 "encoding": {"text": {"field": "text"}, "color": dark},
@@ -233,6 +230,25 @@ def heat_spec(heat_map: HeatMap, threshold: float | None) -> Spec:
                 "encoding": {"text": {"field": "n"}, "color": dark},
             },
         ],
+    }
+
+
+_HATCHES = (0.3, 0.6, 0.9, 1.2, 1.5, 1.8)
+"""Where the lines across a cell are: the sum of their places from its left and its upper edge, as parts of it."""
+
+
+def _hatch_layer(place: float) -> Spec:
+    """A line across each cell that lacks answers."""
+    start, end = max(0.0, place - 1), min(1.0, place)
+    return {
+        "transform": [{"filter": "datum.missing"}],
+        "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.3},
+        "encoding": {
+            "x": {"field": "column", "bandPosition": start},
+            "x2": {"field": "column", "bandPosition": end},
+            "y": {"field": "row", "bandPosition": end},
+            "y2": {"field": "row", "bandPosition": start},
+        },
     }
 
 

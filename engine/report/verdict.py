@@ -12,6 +12,7 @@ from engine.report.times import moment
 from engine.report.words import shorten
 
 _LONGEST_NAME = 80
+_LONGEST_WHY = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ def next_steps(data: ReportData) -> list[Step]:
 def _resume_steps(data: ReportData) -> Iterator[Step]:
     status = data.status
     if status.trouble:
-        yield Step(text=f"Nothing can be saved: {status.trouble}")
+        yield Step(text=f"Nothing can be saved: {shorten(status.trouble, _LONGEST_WHY)}")
     if status.state.is_over or not status.coverage.to_come:
         return
     waiting = quantity(status.coverage.to_come, "cell")
@@ -148,7 +149,9 @@ def _resume_steps(data: ReportData) -> Iterator[Step]:
         why = status.message.rstrip(".") or "the quota is used up"
     when = "" if status.resume_at is None else f", from {moment(status.resume_at)} on"
     name = "resume" if status.state is not RunState.DELETING else "delete"
-    yield Step(text=f"{waiting} to come{when}: {why}.", command=command(data, name))
+    yield Step(
+        text=f"{waiting} to come{when}: {shorten(why, _LONGEST_WHY)}.", command=command(data, name)
+    )
 
 
 def _retry_steps(data: ReportData) -> Iterator[Step]:

@@ -209,6 +209,13 @@ def shorten(text: str, longest: int | None) -> str:
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
+def cut(text: str, longest: int) -> str:
+    """The beginning of a text of more than `longest` characters, which says how many more there are."""
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]} \u2026 ({len(text) - longest:,} more characters)"
+
+
 def summary_lines(status: Status) -> list[str]:
     """How a run ended: what was answered, what failed and why, and what keeps it from going on.
 

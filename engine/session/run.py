@@ -616,19 +616,30 @@ class Run:
             store=store,
         )
 
-    async def to_report(self, path: str | Path, *, store: str = "") -> None:
-        """Write the report on the run to an HTML file, which a browser opens from disk and which loads nothing.
+    async def to_report(
+        self,
+        *paths: str | Path,
+        form: str | None = None,
+        pictures: Sequence[str | Path] = (),
+        store: str = "",
+    ) -> None:
+        """Write the report on the run to files: a page (`.html`), Markdown (`.md`), and `pictures` of its charts.
 
-        It shows coverage, rates, comparisons and the worst findings with their conversations, in less than 5 MB;
-        findings are missing where the run's service is not installed. `store` is how the commands in it name the
-        store; empty for the usual one. The file, of mode 0600, appears at `path` once it is whole, and replaces one
-        that is there. Raises UsageError if it cannot be written, and as `analysis` does.
+        A page has coverage, rates, comparisons and the worst findings with their conversations. A browser opens it
+        from disk, and it loads nothing. Markdown is short enough for a pull request. The name of a picture
+        (`.png`, `.svg`, `.pdf`, extra `pictures`) ends in the name of its chart: `heatmap`, `thresholds` or `pairs`.
+        `form`, `html` or `md`, overrides the ending of `paths`. `store` is how commands in the report name the store; empty
+        for the usual one. Findings are missing where the run's service is not installed.
+
+        The run is read once. Each file, of mode 0600, appears once it is whole, and replaces one that is there.
+        Raises UsageError if one cannot be written, and as `analysis` does.
         """
-        from engine.report.html.page import write_page
+        from engine.report.writing import check_paths, write_report
 
+        files = check_paths(paths, pictures, form)
         data = await self._gather_report(store=store)
-        with new_file(Path(path)) as stream:
-            write_page(data, stream)
+        for file, chosen in files:
+            write_report(data, file, chosen)
 
     async def value_columns(self) -> Mapping[str, ValueType]:
         """The names of all `Row.values` of the run in alphabetical order, each with its type.

@@ -11,29 +11,20 @@ from engine.core.listing import quantity
 from engine.core.reports import RATES, CurvePoint, Effort, ReportData
 from engine.core.rows import Coverage
 from engine.report.charts import MOST_LINES, curves_spec, pairs_spec
+from engine.report.facts import facts_of
 from engine.report.html.comparisons import flaky_words, means_view, pairs_view
 from engine.report.html.heat import UNKNOWN, heat_document, heat_view
 from engine.report.html.packing import PackedFindings
 from engine.report.html.text import script_json
-from engine.report.money import amounts
-from engine.report.times import duration, moment
+from engine.report.times import duration
 from engine.report.verdict import command, next_steps, show_command, verdict
-from engine.report.words import coverage_parts
+from engine.report.words import coverage_parts, cut
 
 _EXCERPT = 20
 """The findings that are in the page's HTML, for readers without JavaScript."""
 _EXCERPT_TEXT = 4_000
 """The most characters of a message there."""
 _BAR = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A number at the head of the page: what it is, its value, and what qualifies it."""
-
-    name: str
-    value: str
-    detail: str = ""
 
 
 def number(value: float) -> str:
@@ -58,7 +49,7 @@ def context(data: ReportData, packed: PackedFindings) -> dict[str, Any]:
         ),
         "coverage": list(_bar(status.coverage, is_over=status.state.is_over)),
         "coverage_words": ", ".join(coverage_parts(status.coverage, status)),
-        "facts": list(_facts(data)),
+        "facts": list(facts_of(data)),
         "commands": {
             "events": command(data, "events"),
             "results": command(data, "results"),
@@ -120,53 +111,6 @@ def _bar(coverage: Coverage, *, is_over: bool) -> Iterator[BarPart]:
         if count:
             yield BarPart(name=name, words=words, count=count, x=round(x, 2), width=width)
         x += width
-
-
-def _facts(data: ReportData) -> Iterator[Fact]:
-    status, spent = data.status, data.spent
-    coverage = status.coverage
-    yield Fact(
-        name="cells", value=f"{coverage.answered:,}", detail=f"of {coverage.cells:,} answered"
-    )
-    yield Fact(
-        name="requests",
-        value=f"{spent.requests:,}",
-        detail=quantity(spent.retries, "retry", "retries"),
-    )
-    tests = status.tests_passed + status.tests_failed
-    at = "" if status.threshold is None else f" at threshold {status.threshold:g}"
-    yield Fact(name="tests", value=f"{tests:,}", detail=f"{status.tests_failed:,} failed{at}")
-    for quota in status.quotas:
-        left = max(0, quota.allotted - quota.used - quota.reserved)
-        period = "" if quota.period == "run" else f", {quota.period}"
-        yield Fact(
-            name="quota left",
-            value=f"{left:,}",
-            detail=f"of {quota.allotted:,} {quota.name}{period}",
-        )
-    if spent.began_at is not None and spent.ended_at is not None:
-        yield Fact(
-            name="time",
-            value=duration(spent.ended_at - spent.began_at),
-            detail=f"until {moment(spent.ended_at)}",
-        )
-    yield from _cost_facts(data)
-    if status.judge:
-        yield Fact(name="judge", value=status.judge)
-
-
-def _cost_facts(data: ReportData) -> Iterator[Fact]:
-    costs: dict[str, float] = {}
-    for one in data.status.spending:
-        for currency, amount in (one.cost or {}).items():
-            costs[currency] = costs.get(currency, 0.0) + amount
-    read = sum(one.input_tokens or 0 for one in data.status.spending)
-    written = sum(one.output_tokens or 0 for one in data.status.spending)
-    tokens = f"{read:,} tokens in, {written:,} out" if read or written else ""
-    if costs:
-        yield Fact(name="cost", value=amounts(costs), detail=tokens)
-    elif tokens:
-        yield Fact(name="tokens", value=f"{read + written:,}", detail=tokens)
 
 
 def _errors(errors: tuple[ErrorKind, ...]) -> list[ErrorKind]:
@@ -278,17 +222,11 @@ def _excerpt(finding: Finding) -> Excerpt:
             ExcerptMessage(
                 role=one.role,
                 kind=one.role if one.role in ("user", "assistant", "system") else "other",
-                content=_cut(one.content),
+                content=cut(one.content, _EXCERPT_TEXT),
             )
             for one in finding.messages
         ],
     )
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _EXCERPT_TEXT:
-        return text
-    return f"{text[:_EXCERPT_TEXT]} … ({len(text) - _EXCERPT_TEXT:,} more characters)"
 
 
 def _findings_note(data: ReportData, packed: PackedFindings) -> str:

@@ -607,7 +607,7 @@ def test_a_report_is_written_to_a_file_of_its_owner(
     nightsweep("run", sweep("a", "broken"))
 
     ended = nightsweep("report")
-    named = nightsweep("report", "night", "--output", "other.html")
+    named = nightsweep("report", "night", "--output", "other.html", "--picture", "heatmap.svg")
 
     assert ended.returncode == named.returncode == 0, ended.stderr + named.stderr
     assert ended.stdout == ""
@@ -618,6 +618,37 @@ def test_a_report_is_written_to_a_file_of_its_owner(
     assert "Not complete: 2 of 4 cells answered, 2 failed." in text
     assert "nightsweep retry night" in text
     assert (tmp_path / "other.html").read_text().count("<section") == text.count("<section")
+    assert named.stderr == "the report is in other.html\nthe picture is in heatmap.svg\n"
+    assert (tmp_path / "heatmap.svg").read_text().startswith("<svg")
+
+
+def test_a_report_is_written_as_markdown_or_as_pictures_alone(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    markdown = nightsweep("report", "--format", "md")
+    picture = nightsweep("report", "--picture", "night-heatmap.png")
+
+    assert markdown.stderr == "the report is in night-report.md\n"
+    assert (tmp_path / "night-report.md").read_text().startswith("## `night`\n")
+    assert picture.stderr == "the picture is in night-heatmap.png\n"
+    assert not (tmp_path / "night-report.html").exists()
+
+
+def test_a_file_of_a_report_in_no_known_format_is_refused_before_anything_is_read(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    for arguments, message in (
+        (["-o", "report.doc"], "report.doc: the name of a report ends in one of .html, .md"),
+        (["--picture", "x.png"], "x.png: the name of a picture says which chart it is"),
+        (["--format", "doc"], "'doc' is not one of html, md"),
+    ):
+        ended = nightsweep("report", *arguments)
+        assert ended.returncode == 2
+        assert message in ended.stderr
 
 
 def test_a_report_that_cannot_be_written_is_a_usage_error(

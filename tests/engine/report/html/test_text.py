@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from engine.report.html.text import HIDDEN, attribute, script_json, visible
+from engine.report.hidden import HIDDEN
+from engine.report.html.text import attribute, script_json, visible
 from tests.engine.report.reports import HOSTILE
 from tests.paths import ROOT
 
