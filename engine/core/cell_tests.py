@@ -47,7 +47,7 @@ class CaseCounts:
             self.lowest = score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CellTests:
     """The tests of one cell: what its answer says at the cell's threshold.
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from engine.core.cell_tests import CellTests
+from engine.core.cell_tests import CaseNumbers, CellTests
 from engine.core.estimates import Estimate, Rate, estimate_by_case, estimate_of
 from engine.core.rows import Coverage
 from engine.core.statistics import (
@@ -120,7 +120,22 @@ class Setting:
         self.passed += tests.total - tests.failed
         self.failed += tests.failed
         self.most_tests = max(self.most_tests, tests.total)
-        numbers = tests.numbers()
+        self.is_layered = self.is_layered or tests.is_layered
+        self._add_numbers(tests.numbers())
+        if (found := tests.one_each_by_case()) is not None:
+            self.cases.add_round(*found)
+        elif (by_case := tests.by_case()) is not None:
+            self.cases.add(
+                {
+                    name: CaseTally(one.tests, one.failed, one.first, one.first_failed)
+                    for name, one in by_case.items()
+                }
+            )
+        else:
+            self.unnamed += 1
+            self.is_layered = self.is_layered or not tests.is_one_each
+
+    def _add_numbers(self, numbers: CaseNumbers) -> None:
         if numbers.cases is None or numbers.first_failed is None:
             self.first = None
         elif self.first is not None:
@@ -131,21 +146,6 @@ class Setting:
             self.cases_failed = None
         elif self.cases_failed is not None:
             self.cases_failed += numbers.cases_failed
-        self.is_layered = self.is_layered or tests.is_layered
-        if (found := tests.one_each_by_case()) is not None:
-            self.cases.add_round(*found)
-            return
-        by_case = tests.by_case()
-        if by_case is None:
-            self.unnamed += 1
-            self.is_layered = self.is_layered or not tests.is_one_each
-        else:
-            self.cases.add(
-                {
-                    name: CaseTally(one.tests, one.failed, one.first, one.first_failed)
-                    for name, one in by_case.items()
-                }
-            )
 
     def add_values(self, values: Mapping[str, Value]) -> None:
         """Add the numbers among the values of an answer, in place; true counts as 1, false as 0."""

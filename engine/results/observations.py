@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 from engine.core.axes import ArgumentAxis, CaseAxis, GroupAxis, RecordAxis
 from engine.core.matrix import MatrixAxis
@@ -35,6 +35,11 @@ class CaseFields:
 
 def _fields(axes: Sequence[MatrixAxis], *kinds: type) -> tuple[str, ...]:
     return tuple(axis.field for axis in axes if isinstance(axis.axis, kinds))
+
+
+_Identity: TypeAlias = tuple[tuple[Any, ...], tuple[str | None, ...]]
+"""The labels of a setting and the digests of their contents."""
+_IDENTITIES = 4_096
 
 
 def case_name(key: CaseKey) -> str:
@@ -115,13 +120,21 @@ async def observe(
     asks for are only counted, and outdated ones count as still to come.
     """
     fields = tuple(axis.field for axis in axes if axis.field != folded_field)
-    found: dict[tuple[object, ...], Setting] = {}
+    found: dict[tuple[_Identity, float | None], Setting] = {}
+    identities: dict[int, _Identity] = {}
     past = 0
     async for cell in cells:
         if cell.is_asked is False:
             past += 1
             continue
-        setting = _find_setting(found, cell, fields)
+        if (identity := identities.get(cell.job.id)) is None:
+            # The cells of a job may come with those of others between them.
+            if len(identities) > _IDENTITIES:
+                identities.clear()
+            identity = identities[cell.job.id] = _identify(cell, fields)
+        key = (identity, cell.threshold)
+        if (setting := found.get(key)) is None:
+            setting = found[key] = _new_setting(identity, cell.threshold)
         if cell.is_outdated or cell.tests is None:
             state = State.PENDING if cell.is_outdated else State(cell.state)
             setting.coverage.add(state, has_numbers=False)
@@ -134,18 +147,19 @@ async def observe(
     )
 
 
-def _find_setting(
-    found: dict[tuple[object, ...], Setting], cell: Cell, fields: Sequence[str]
-) -> Setting:
-    """The setting of a cell, which is added to those found if it is new."""
-    labels = tuple(cell.labels.get(name) for name in fields)
-    documents = cell.job.documents
-    digests = tuple(documents.get(name) for name in fields)
-    key = (labels, digests, cell.threshold)
-    if (setting := found.get(key)) is None:
-        setting = found[key] = Setting(
-            labels=labels,
-            digests=tuple(one and short_digest(one) for one in digests),
-            threshold=cell.threshold,
-        )
-    return setting
+def _identify(cell: Cell, fields: Sequence[str]) -> _Identity:
+    """What tells the setting of a job from others, but for the threshold."""
+    labels, documents = cell.labels, cell.job.documents
+    return (
+        tuple([labels.get(name) for name in fields]),
+        tuple([documents.get(name) for name in fields]),
+    )
+
+
+def _new_setting(identity: _Identity, threshold: float | None) -> Setting:
+    labels, digests = identity
+    return Setting(
+        labels=labels,
+        digests=tuple(None if one is None else short_digest(one) for one in digests),
+        threshold=threshold,
+    )
