@@ -5,15 +5,22 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.engine.cli.conftest import MAIN, Nightsweep
+from tests.engine.cli.conftest import Nightsweep
 from tests.patience import awaiting, with_stacks
 
 PAGER = 'sh -c "cat > paged.txt"'
+MAIN_ENDED_AT_ONCE = (
+    sys.executable,
+    "-c",
+    "from engine.cli import main, running; running.ENDING_S = 0; main()",
+)
+"""The command line, in which a signal that ends it does so without a delay."""
 
 
 @pytest.fixture
@@ -190,7 +197,7 @@ def test_ctrl_c_is_left_to_the_pager(
     os.mkfifo(tmp_path / "read")
     pager = "trap '' INT; cat > paged.txt; echo > read; cat left"
     process = subprocess.Popen(  # noqa: S603
-        [*MAIN, "findings", "--worst", "1"],
+        [*MAIN_ENDED_AT_ONCE, "findings", "--worst", "1"],
         cwd=tmp_path,
         env={**with_stacks(environment), "PAGER": f'sh -c "{pager}"'},
         stdout=terminal,
