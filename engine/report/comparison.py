@@ -1,5 +1,6 @@
 """What changed between two runs as text: a sentence, tables by axis, and the cases that flipped."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from textwrap import wrap
@@ -68,9 +69,14 @@ def setting_lines(comparison: Comparison) -> list[str]:
         return []
     # After an edit, what has no earlier answer is rather unchanged than new.
     shown = [one for one in Change if not (comparison.is_edit and one is Change.NEW)]
-    counts = [
-        f"{sum(one.change is change for one in comparison.cells):,} {change}" for change in shown
-    ]
+    empty = Counter(
+        one.change is Change.UNKNOWN and one.rate_before is None for one in comparison.cells
+    )[True]
+    found = Counter(one.change for one in comparison.cells)
+    found[Change.UNKNOWN] -= empty
+    counts = [f"{found[change]:,} {change}" for change in shown]
+    if empty:
+        counts.append(f"{empty:,} without rates")
     changed = [one for one in comparison.cells if one.change in (Change.WORSE, Change.BETTER)]
     return [
         "",
@@ -140,9 +146,11 @@ def _sentence(rate: RateChange, comparison: Comparison) -> str:
     }
     start = verdicts.get(rate.change, f"the two cannot be told apart{at}")
     words = f"{start}: {_rates_words(rate)}"
-    if rate.change is Change.UNKNOWN and rate.detectable is not None:
-        words += f"; so many cases would have shown {100 * rate.detectable:.0f} points"
-    return words
+    if rate.change is not Change.UNKNOWN or rate.detectable is None:
+        return words
+    if rate.detectable >= 1:
+        return f"{words}; so few cases show no difference at all"
+    return f"{words}; so many cases would have shown {100 * rate.detectable:.0f} points"
 
 
 def _rates_words(rate: RateChange) -> str:
@@ -226,7 +234,10 @@ def _flipped_lines(flipped: FlippedCase, comparison: Comparison, width: int | No
         ),
     ]
     if width is None or width < _SIDE_BY_SIDE:
-        return [*lines, *(f"  {line}" for side in sides for line in side), ""]
+        indented = (f"  {line}" for side in sides for line in side)
+        if width is None:
+            return [*lines, *indented, ""]
+        return [part for line in (*lines, *indented) for part in _wrap(line, width)] + [""]
     half = (width - 5) // 2
     left, right = ([part for line in side for part in _wrap(line, half)] for side in sides)
     pairs = zip_longest(left, right, fillvalue="")

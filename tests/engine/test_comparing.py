@@ -104,7 +104,7 @@ async def test_a_run_is_compared_with_its_answers_before_its_sweep_was_edited(
     service = ScriptedService(kind_prompts_pass, kind=NamingKind)
     clock = FakeClock(NOW)
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
-        for text in ("Be kind, at first.", "Be kind."):
+        for text in ("Be kind, at first.", "Be kind, then.", "Be kind."):
             await finished(engine, over(service, text))
             await clock.sleep(60)
         run, _ = await finished(engine, over(service, "Be quick."))
@@ -118,6 +118,32 @@ async def test_a_run_is_compared_with_its_answers_before_its_sweep_was_edited(
         ("second", "Be kind. second", "Be quick. second"),
         ("third", "Be kind. third", "Be quick. third"),
     ]
+
+
+async def test_the_answer_that_is_shown_is_one_that_flipped(tmp_path: Path) -> None:
+    def fails_later(job: Job) -> Answer:
+        # In the later run only the first of three answers passes.
+        is_good = job.repeat == 1 or "kind" in job.parameters["prompt"]
+        score = 0.9 if is_good else 0.1
+        return Answer(
+            raw=json.dumps([("first", score, f"answer {job.repeat}")]).encode(),
+            measurement=Measurement(
+                passed=int(is_good),
+                failed=int(not is_good),
+                tests=1,
+                scores=(score,),
+                listing=Listing.of([ListedTest("first", 0, score)]),
+            ),
+        )
+
+    service = ScriptedService(fails_later, kind=NamingKind)
+    async with opened(tmp_path / "store.db", service) as engine:
+        before, _ = await finished(engine, over(service, "Be kind.", "main", repeats=3))
+        after, _ = await finished(engine, over(service, "Be quick.", "change", repeats=3))
+
+        flipped = await after.flipped_cases(await after.compare(before), before)
+
+    assert said(flipped) == [("first", "answer 1", "answer 2")]
 
 
 async def test_a_run_whose_sweep_was_never_edited_has_nothing_earlier(tmp_path: Path) -> None:

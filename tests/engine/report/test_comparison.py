@@ -1,11 +1,18 @@
 """What changed between two runs, as text for a terminal."""
 
+from dataclasses import replace
+
 from rich.cells import cell_len
 
 from engine.core.comparisons import CaseChange, Change, Comparison, FlippedCase, RateChange
 from engine.core.findings import JudgedTest, Message
 from engine.core.rows import Coverage
-from engine.report.comparison import comparison_lines, flipped_lines, table_lines
+from engine.report.comparison import (
+    comparison_lines,
+    flipped_lines,
+    setting_lines,
+    table_lines,
+)
 from tests.engine.report.gates import HOSTILE
 
 
@@ -111,6 +118,8 @@ def test_conversations_stand_one_above_the_other_or_side_by_side() -> None:
     [both] = [line for line in wide if "assistant" in line]
     assert both.index("assistant: good") < both.index("|") < both.index("assistant: bad")
     assert all(cell_len(line) <= 120 for line in wide)
+    long = flipped_lines([flipped("good " * 100, "bad " * 100)], comparison(), 80)
+    assert all(cell_len(line) <= 80 for line in long)
 
 
 def test_hostile_texts_are_shown_without_what_a_terminal_obeys() -> None:
@@ -128,3 +137,26 @@ def test_a_case_whose_answer_is_gone_is_still_listed() -> None:
 
     assert lines[0] == "---- worse: greeting (model a, threshold 0.5)"
     assert lines.count("    the store has no such answer to show") == 2
+
+
+def test_settings_without_rates_are_not_among_those_that_cannot_be_told_apart() -> None:
+    empty = RateChange(labels={"model": "b"}, threshold=0.5, cells=1, change=Change.UNKNOWN)
+    cells = (rate(model="a"), rate(Change.UNKNOWN, model="c"), empty)
+
+    lines = setting_lines(comparison(cells=cells))
+
+    assert lines[1] == (
+        "settings (all repeats of a cell): 0 better, 1 worse, 1 cannot be told apart, 0 new, 0 missing,"
+        " 1 without rates"
+    )
+    assert lines[2].startswith(
+        "  worse  model a, threshold 0.5: 10.0% → 50.0% of first answers failed"
+    )
+
+
+def test_few_cases_are_not_said_to_show_a_difference_of_more_than_all() -> None:
+    [*_, line] = comparison_lines(
+        comparison(overall=(replace(rate(Change.UNKNOWN), detectable=1.02),))
+    )
+
+    assert line.endswith("; so few cases show no difference at all")

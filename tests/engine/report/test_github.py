@@ -85,7 +85,7 @@ def test_the_summary_shows_checks_cells_and_failed_cases() -> None:
 def test_what_models_wrote_stands_in_code_that_it_cannot_end() -> None:
     rows = [
         answered(3, 10, model=HOSTILE),
-        answered(3, 10, model="`a`"),
+        answered(3, 10, model="`@someone`"),
         unanswered("failed", HOSTILE, model="b"),
     ]
     cases = failed_cases(finding(HOSTILE, model=HOSTILE), finding("`" * 1000 + "\n@someone"))

@@ -94,7 +94,7 @@ async def test_hostile_texts_stay_text_in_a_file_that_every_parser_reads() -> No
 
     text = failed[0].text or ""
     assert "]]></failure><script>" in text
-    assert "::error::mine\n##[error]mine\n" in text
+    assert "<script>\r\n::error::mine\n##[error]mine\n" in text
     assert "\ufffd[2Jred \ufffd" in text
     assert "\ufffdgnp \ufffd \ufffd |" in text
     assert "[998,000 more characters]" in text

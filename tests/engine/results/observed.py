@@ -25,23 +25,38 @@ def named(cases: Scores, *, threshold: float = 0.5, **labels: Any) -> Setting:
     """A setting whose answers, one for each repeat, name their cases."""
     setting = unanswered(threshold=threshold, state=None, **labels)
     for repeat in range(max(map(len, cases.values()))):
-        scores = {case: one[repeat] for case, one in cases.items() if repeat < len(one)}
-        setting.coverage.add(State.SUCCEEDED, has_numbers=True)
-        setting.add(
-            CellTests(
-                failed=sum(score < threshold for score in scores.values()),
-                total=len(scores),
-                threshold=threshold,
-                listing=Listing.of(
-                    ListedTest(*one, score) for one, score in _first(scores)
-                ).encode(),
-            )
+        _add(
+            setting,
+            [ListedTest(case, 0, one[repeat]) for case, one in cases.items() if repeat < len(one)],
         )
     return setting
 
 
-def _first(scores: Mapping[str, float]) -> list[tuple[tuple[str, int], float]]:
-    return [((case, 0), score) for case, score in scores.items()]
+def layered(cases: Scores) -> Setting:
+    """A setting with one answer that has a score of each case in each layer, the first answer first."""
+    setting = unanswered(state=None)
+    _add(
+        setting,
+        [
+            ListedTest(case, layer, score)
+            for case, one in cases.items()
+            for layer, score in enumerate(one)
+        ],
+    )
+    return setting
+
+
+def _add(setting: Setting, tests: Sequence[ListedTest]) -> None:
+    threshold = setting.threshold or 0.0
+    setting.coverage.add(State.SUCCEEDED, has_numbers=True)
+    setting.add(
+        CellTests(
+            failed=sum((one.score or 0.0) < threshold for one in tests),
+            total=len(tests),
+            threshold=threshold,
+            listing=Listing.of(tests).encode(),
+        )
+    )
 
 
 def unanswered(

@@ -10,7 +10,7 @@ from engine.core.statistics import compare_pairs, holm
 from engine.results.comparison import compare
 from engine.results.matching import AxisValues, CellMatch, Matched
 from engine.results.observations import Observations
-from tests.engine.results.observed import answered, named, observations, unanswered
+from tests.engine.results.observed import answered, layered, named, observations, unanswered
 
 BAD, GOOD = 0.1, 0.9
 
@@ -134,6 +134,18 @@ def test_missing_and_new_cells_are_counted_and_not_compared() -> None:
         "lost": Change.MISSING,
         "gone": Change.MISSING,
     }
+
+
+def test_variations_of_a_case_do_not_count() -> None:
+    before, after = (
+        observations(layered({f"case-{n}": [GOOD, variation] for n in range(20)}))
+        for variation in (GOOD, BAD)
+    )
+
+    found = compared(before, after)
+
+    assert (only(found).rate_after, only(found).change) == (0.0, Change.UNKNOWN)
+    assert found.flipped == ()
 
 
 def test_cases_of_one_run_alone_are_counted() -> None:
