@@ -17,6 +17,7 @@ from engine.cli.opening import open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
 from engine.core.errors import UsageError
 from engine.core.gates import DEFAULT_MARGIN, Certainty, Decision, GateRules
+from engine.core.listing import quantity
 
 if TYPE_CHECKING:
     from engine.core.findings import Finding
@@ -156,7 +157,7 @@ def gate(
             found = await engine.run(run)
             other = None if against is None else await engine.run(against)
             verdict = await found.gate(rules, against=other, across_judges=across_judges)
-            await _report(found, verdict, junit, worst=worst, as_json=as_json)
+            await _report(found, verdict, junit, store=store, worst=worst, as_json=as_json)
             return verdict
 
     verdict = run_command(decide)
@@ -175,7 +176,13 @@ def _split(by: str | None) -> tuple[str, ...]:
 
 
 async def _report(
-    run: "Run", verdict: "GateVerdict", junit: Path | None, *, worst: int | None, as_json: bool
+    run: "Run",
+    verdict: "GateVerdict",
+    junit: Path | None,
+    *,
+    store: str,
+    worst: int | None,
+    as_json: bool,
 ) -> None:
     """Print the verdict and the failed cases; write the JUnit file, and what GitHub shows of the step."""
     from engine.report.failed_cases import FailedCases
@@ -187,7 +194,7 @@ async def _report(
         output.write_json(verdict)
     else:
         with _stopped_commands() if is_in_actions else nullcontext():
-            await _print(run, verdict, failed_cases, worst=worst, wanted=bool(junit))
+            await _print(run, verdict, failed_cases, store=store, worst=worst, wanted=bool(junit))
     if junit is None and not is_in_actions:
         return
     from engine.report.cells import tally_cells
@@ -210,6 +217,7 @@ async def _print(
     verdict: "GateVerdict",
     failed_cases: "FailedCases",
     *,
+    store: str,
     worst: int | None,
     wanted: bool,
 ) -> None:
@@ -235,7 +243,9 @@ async def _print(
     for *_, finding in sorted(mildest_first, key=lambda one: one[:2], reverse=True):
         output.write_lines(failed_case_lines(finding))
     if worst is not None and count > worst:
-        output.write_lines([f"{count - worst:,} more failed cases", ""])
+        command = output.command("findings", run.name, store)
+        more = quantity(count - worst, "more failed case")
+        output.write_lines([f"{more}: {command}", ""])
     output.write_lines(output.fit([decision_line(verdict)], sys.stdout))
 
 

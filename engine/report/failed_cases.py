@@ -15,6 +15,7 @@ from engine.report.cells import cell_words
 _KEPT_CHARACTERS = 8_000_000
 _MESSAGE_MAX = 2_000
 _MESSAGES_MAX = 20
+_PRINTED_MAX = 10_000
 
 _Key = tuple[tuple[str, Any], ...]
 
@@ -119,7 +120,7 @@ def cases_of(
 
 
 def failed_case_lines(finding: Finding) -> list[str]:
-    """A failed test as text, every message whole; control characters are removed."""
+    """A failed test as text, without control characters; of a message at most 10,000 characters."""
     lines = ["---- Failed Case ----", f"    Cell: {cell_words(finding.labels)}"]
     if finding.case is not None:
         lines.append(f"    Case: {plain(finding.case)}")
@@ -129,7 +130,7 @@ def failed_case_lines(finding: Finding) -> list[str]:
         lines.append(f"    Safety Score: {finding.score}")
     names = {"user": "User Input", "assistant": "Model Response"}
     for message in finding.messages:
-        first, *rest = message.content.splitlines() or [""]
+        first, *rest = _cut(message.content, _PRINTED_MAX).splitlines() or [""]
         lines.append(f"    {names.get(message.role) or plain(message.role)}: {plain(first)}")
         lines += [f"        {plain(line)}" for line in rest]
     return [*lines, ""]
@@ -150,10 +151,10 @@ def _shorten(finding: Finding) -> FailedCase:
     )
 
 
-def _cut(text: str) -> str:
-    if (more := len(text) - _MESSAGE_MAX) <= 0:
+def _cut(text: str, most: int = _MESSAGE_MAX) -> str:
+    if (more := len(text) - most) <= 0:
         return text
-    return f"{text[:_MESSAGE_MAX]}\n[{more:,} more characters]"
+    return f"{text[:most]}\n[{more:,} more characters]"
 
 
 def _key(labels: Mapping[str, Any]) -> _Key:

@@ -44,7 +44,7 @@ def test_a_failed_gate_prints_each_failed_case_of_the_checks_that_failed(night: 
     assert lower.count("---- Failed Case ----") == 1
     assert "Model Response: bad" in worst
     assert "Model Response: fair" not in worst
-    assert "\n1 more failed cases\n" in worst
+    assert "\n1 more failed case: nightsweep findings night\n" in worst
 
 
 def test_a_missing_cell_exits_with_3_unless_less_coverage_is_required(
@@ -213,6 +213,7 @@ def test_in_github_actions_nothing_that_a_model_wrote_is_obeyed(
 
     assert ended.returncode == ABOVE
     assert "        ::error::mine\n" in ended.stdout
+    assert "        [990,000 more characters]\n" in ended.stdout
     commands = obeyed(ended)
     assert [line.partition(" ")[0] for line in commands] == ["::error", "::error"]
     assert not any("mine" in line for line in commands)
