@@ -1,7 +1,8 @@
 """Gathers all that the report on a run shows, in one pass over its jobs and one over its failed tests."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
+from typing import TypeAlias
 
 from engine.core.errors import UsageError
 from engine.core.findings import Finding
@@ -15,9 +16,13 @@ from engine.results.comparisons import compare_axes, count_flaky, means_by
 from engine.results.effort import EffortCounter
 from engine.results.heat import choose_axes, curves_of, heat_map_of
 from engine.results.observations import observe
+from engine.results.ranking import AnswerRanking, drop_milder
 from engine.results.worst import collect_worst
 from engine.store import JobRow
 from engine.sweep import SweepFacts
+
+ReadFindings: TypeAlias = Callable[[Sequence[int] | None], AsyncIterator[Finding]]
+"""Reads the findings of a run: all, or those in the answers of some jobs."""
 
 MOST_EVENTS = 200
 """The most events that a report shows."""
@@ -31,20 +36,21 @@ async def gather_report(
     *,
     jobs: AsyncIterable[JobRow],
     events: Sequence[Event],
-    findings: AsyncIterator[Finding],
+    read_findings: ReadFindings,
     store: str,
 ) -> ReportData:
     """Gather what the report on a run shows; `store` is how its commands name the store, empty for the usual one.
 
     However many findings there are, memory holds the worst of them, and of the cells what `Run.analysis` keeps.
+    Of many answers with failed tests, only the worst are read.
     `events` are the latest, one more than are shown if there are more. If findings cannot be read, the report says
     why.
     """
     folded, threshold = facts.folded_field, status.threshold
     axes = choose_axes(facts.axes, folded)
     row_axis = "" if axes is None else axes.row
-    effort = EffortCounter(row_axis)
-    seen = await observe(cells(_count(jobs, effort), rules), facts.axes, folded)
+    effort, ranking = EffortCounter(row_axis), AnswerRanking()
+    seen = await observe(cells(_count(jobs, effort, ranking), rules), facts.axes, folded)
     analysis = Analysis(seen, {axis.field: axis.field for axis in facts.axes})
     heat_map = None if axes is None else heat_map_of(analysis, axes)
     return ReportData(
@@ -62,25 +68,32 @@ async def gather_report(
         means=() if axes is None else means_by(analysis, row_axis, threshold),
         effort_axis=row_axis,
         effort=effort.efforts,
-        findings=await _find_worst(findings, _axis_values(facts.axes, folded)),
+        findings=await _find_worst(read_findings, ranking, _axis_values(facts.axes, folded)),
     )
 
 
-async def _count(jobs: AsyncIterable[JobRow], effort: EffortCounter) -> AsyncIterator[JobRow]:
-    """Yield jobs, and count what each took on its way."""
+async def _count(
+    jobs: AsyncIterable[JobRow], effort: EffortCounter, ranking: AnswerRanking
+) -> AsyncIterator[JobRow]:
+    """Yield jobs, and count what each took and how bad its answer is on its way."""
     async for job in jobs:
         effort.add(job)
+        ranking.add(job)
         yield job
 
 
 async def _find_worst(
-    findings: AsyncIterator[Finding], axes: Mapping[str, tuple[str, ...]]
+    read_findings: ReadFindings, ranking: AnswerRanking, axes: Mapping[str, tuple[str, ...]]
 ) -> WorstFindings:
+    chosen = ranking.worst_jobs if ranking.is_partial else None
     try:
-        worst = await collect_worst(findings)
+        found = drop_milder(read_findings(chosen), ranking.highest_score)
+        worst = await collect_worst(found)
     except UsageError as error:
         return WorstFindings(kept=(), total=0, axes=axes, unavailable=f"{_UNAVAILABLE}: {error}")
-    return WorstFindings(kept=worst.kept(), total=worst.total, axes=axes)
+    # Of kinds whose answers list no tests, no finding is known.
+    total = ranking.failed if chosen is not None and worst.total else worst.total
+    return WorstFindings(kept=worst.kept(), total=total, axes=axes)
 
 
 def _axis_values(

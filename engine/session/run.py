@@ -612,9 +612,22 @@ class Run:
             self._row_rules(),
             jobs=self._store.reader.job_rows(row),
             events=await self.events(limit=MOST_EVENTS + 1),
-            findings=self.findings(),
+            read_findings=partial(self._read_findings, row),
             store=store,
         )
+
+    async def _read_findings(
+        self, row: RunRow, job_ids: Sequence[int] | None
+    ) -> AsyncIterator[Finding]:
+        """Yield the findings of the run, or only those in the answers of some jobs."""
+        if job_ids is None:
+            async for finding in self.findings():
+                yield finding
+            return
+        kept = self._store.reader.answers_of_jobs(row, job_ids)
+        names = self.facts.document_labels()
+        async for finding in findings(kept, self.sweep.kind, run=self.name, names=names):
+            yield finding
 
     async def to_report(
         self,

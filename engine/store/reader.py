@@ -312,6 +312,15 @@ class StoreReader:
         """
         return results.job_rows(self._database, of, past=past, labels=labels)
 
+    def answers_of_jobs(
+        self, of: RunRow, job_ids: Sequence[int]
+    ) -> AsyncIterator[tuple[JobRow, bytes]]:
+        """Yield these jobs of a run with the bytes of their answers, at most 100 or some 8 MB read at a time.
+
+        Jobs that the sweep does not ask for, and those without an answer in the store, are left out.
+        """
+        return answers.answers_of_jobs(self._database, of, job_ids)
+
     def answers_with_failures(
         self, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
     ) -> AsyncIterator[tuple[JobRow, bytes]]:

@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine import JudgedTest, Message, Run, Sweep, job, open_engine
 from engine.core.estimates import Rate
 from engine.core.listed_tests import ListedTest, Listing
 from engine.core.reports import ReportData
 from engine.kinds import Answer, Job, Permanent
+from engine.results.ranking import AnswerRanking
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
+from tests.statements import watched_statements
 
 SCORES = {"good": 0.9, "bad": 0.2, "worse": 0.1}
 
@@ -87,6 +91,28 @@ async def test_a_report_has_the_rates_pairs_and_findings_of_its_run(tmp_path: Pa
     assert data.findings.kept[0].messages[0].content == "worse on case-0"
     assert ("gone", 2, 2) in {(one.name, one.jobs, one.failed) for one in data.effort}
     assert data.spent.requests == 8
+
+
+async def test_of_many_answers_only_the_worst_are_read_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnswerRanking.__init__, "__defaults__", (3,))
+    service = ScriptedService(answer, kind=ListingKind)
+    wanted = sweep(service, models=["bad", "good", "worse"], repeats=2)
+    read: list[int] = []
+
+    def keep(statement: str, values: Any) -> None:
+        if "answer.raw" in statement and "length(" not in statement:
+            read.append(len(values))
+
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, wanted)
+        with watched_statements(keep):
+            data = await data_of(run)
+
+    assert read == [3]
+    assert data.findings.total == 32
+    assert [one.score for one in data.findings.kept] == [0.1] * 16 + [0.2] * 8
 
 
 async def test_a_report_of_functions_has_the_means_of_their_values(tmp_path: Path) -> None:

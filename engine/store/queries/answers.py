@@ -12,7 +12,7 @@ from engine.store.queries.conditions import LabelLike
 from engine.store.queries.queue import decompress
 from engine.store.queries.results import START, JobRow, job_row, position, select_jobs
 from engine.store.queries.runs import RunRow
-from engine.store.schema import answer, result
+from engine.store.schema import answer, job, result
 
 _PAGE = 100
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -53,6 +53,27 @@ async def answers_with_failures(
         after |= position(page[-1][0])
 
 
+async def answers_of_jobs(
+    database: Database, of: RunRow, job_ids: Sequence[int]
+) -> AsyncIterator[tuple[JobRow, bytes]]:
+    """Yield these jobs of a run with their answers, those of each 100 in the order of the file.
+
+    Jobs that the sweep does not ask for, and those without an answer in the store, are left out.
+    """
+    query = select_jobs(of, past=False).where(job.c.id.in_(bindparam("ids", expanding=True)))
+    for first in range(0, len(job_ids), _PAGE):
+        after: dict[str, Any] = {
+            "run_id": of.id,
+            "ids": list(job_ids[first : first + _PAGE]),
+            **START,
+        }
+        while page := await database.ask(partial(_page, query, after)):
+            for row, kept in page:
+                if kept is not None:
+                    yield job_row(of, *row), decompress(kept)
+            after |= position(page[-1][0])
+
+
 async def answers(
     database: Database, of: RunRow, *, past: bool = False, labels: Iterable[LabelLike] = ()
 ) -> AsyncIterator[tuple[JobRow, bytes | None]]:
@@ -70,7 +91,7 @@ async def answers(
 
 
 def _page(
-    query: Select[Any], after: Mapping[str, int], connection: Connection
+    query: Select[Any], after: Mapping[str, Any], connection: Connection
 ) -> list[tuple[Any, bytes | None]]:
     rows = connection.execute(query, after).all()
     return _with_answers(connection, rows) if rows else []
