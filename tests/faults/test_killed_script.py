@@ -16,6 +16,8 @@ from engine import open_run
 from tests.patience import until, wait_ended, with_stacks
 
 CELLS, IN_FLIGHT, ANSWERED = 40, 4, 17
+PROCESSES = 2
+"""Each takes as long to start as the script."""
 SCRIPT = f"""
 import asyncio
 import os
@@ -51,15 +53,11 @@ def in_threads(number: int) -> dict[str, float | str]:
     return {{"half": number / 2, "text": "x" * number}}
 
 
-@job(processes={IN_FLIGHT})
-def in_processes(number: int) -> dict[str, float | str]:
-    if record(number):
-        threading.Event().wait()
-    return {{"half": number / 2, "text": "x" * number}}
-
-
 function = globals()[os.environ["FUNCTION"]]
-run = Sweep("script", function, matrix={{"number": range({CELLS})}}).run("store.db", progress=False)
+matrix = {{"number": range({CELLS})}}
+processes = int(os.environ["PROCESSES"]) or None
+sweep = Sweep("script", function, matrix=matrix, processes=processes)
+run = sweep.run("store.db", progress=False)
 print(run.status().cells_done, "cells answered")
 """
 
@@ -67,18 +65,19 @@ print(run.status().cells_done, "cells answered")
 class Script:
     """The script in a folder of its own, which it fills with its store and a line for each call."""
 
-    def __init__(self, folder: Path, function: str) -> None:
+    def __init__(self, folder: Path, function: str, processes: int = 0) -> None:
         folder.mkdir()
         (folder / "script.py").write_text(SCRIPT)
         self._folder = folder
-        self._function = function
+        self._environment = {"FUNCTION": function, "PROCESSES": str(processes)}
+        self.in_flight = processes or IN_FLIGHT
 
     def start(self, *, held: bool = False) -> "subprocess.Popen[str]":
         """Start it; with `held`, calls after the first ones do not end."""
         return subprocess.Popen(
             [sys.executable, "script.py"],
             cwd=self._folder,
-            env={**with_stacks(), "FUNCTION": self._function, **({"HELD": "1"} if held else {})},
+            env={**with_stacks(), **self._environment, **({"HELD": "1"} if held else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -95,7 +94,7 @@ class Script:
         """Start it, and kill it with some calls answered and as many as may be in flight."""
         with self.start(held=True) as process:
             try:
-                until(lambda: len(self.calls()) == ANSWERED + IN_FLIGHT, "the calls")
+                until(lambda: len(self.calls()) == ANSWERED + self.in_flight, "the calls")
             finally:
                 process.kill()
                 # The processes of a run end with their call, which is one that does not end.
@@ -115,12 +114,17 @@ class Script:
         return frame.drop(columns=["attempts", "seconds", "answered_at"])
 
 
-@pytest.mark.parametrize("function", ["in_the_loop", "in_threads", "in_processes"])
+@pytest.mark.parametrize(
+    ("function", "processes"),
+    [("in_the_loop", 0), ("in_threads", 0), ("in_threads", PROCESSES)],
+    ids=["in the loop", "in threads", "in processes"],
+)
 def test_a_killed_script_that_is_started_again_repeats_only_what_was_in_flight(
-    tmp_path: Path, function: str
+    tmp_path: Path, function: str, processes: int
 ) -> None:
+    # What is undisturbed has the same answers without processes.
     undisturbed = Script(tmp_path / "undisturbed", function)
-    killed = Script(tmp_path / "killed", function)
+    killed = Script(tmp_path / "killed", function, processes)
     undisturbed.finish()
 
     killed.kill_half_way()
@@ -133,7 +137,7 @@ def test_a_killed_script_that_is_started_again_repeats_only_what_was_in_flight(
     assert set(counted) == set(range(CELLS))
     # A slot is free only once its answer is on disk: the first calls are answered.
     assert repeated < before
-    assert [counted[number] for number in repeated] == [2] * IN_FLIGHT
+    assert [counted[number] for number in repeated] == [2] * killed.in_flight
     pandas.testing.assert_frame_equal(killed.frame(), undisturbed.frame())
     assert len(killed.frame()) == CELLS
 
