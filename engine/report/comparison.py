@@ -20,6 +20,8 @@ _SIDE_BY_SIDE = 120
 _GAP = "  "
 _MESSAGE_MAX = 10_000
 _NAME_MIN = 8
+_ROWS_MAX = 40
+"""The most rows of a table, and the most settings that are listed."""
 _HEAD = ("", "cases", "before", "after", "points", "95 % interval", "p", "")
 
 
@@ -81,7 +83,8 @@ def setting_lines(comparison: Comparison) -> list[str]:
     return [
         "",
         f"settings (all repeats of a cell): {', '.join(counts)}",
-        *(f"  {one.change}  {_where(one)}: {_rates_words(one)}" for one in changed),
+        *(f"  {one.change}  {_where(one)}: {_rates_words(one)}" for one in _largest(changed)),
+        *_more(len(changed) - _ROWS_MAX),
     ]
 
 
@@ -166,6 +169,7 @@ def _rates_words(rate: RateChange) -> str:
 
 
 def _table(title: str, axis: str, rates: Sequence[RateChange], width: int | None) -> list[str]:
+    shown = _largest(rates)
     rows = [
         [
             plain(str(one.labels.get(axis))),
@@ -177,7 +181,7 @@ def _table(title: str, axis: str, rates: Sequence[RateChange], width: int | None
             "-" if one.p_corrected is None else _p(one.p_corrected),
             "unclear" if one.change is Change.UNKNOWN else one.change.value,
         ]
-        for one in rates
+        for one in shown
     ]
     widths = [max(map(cell_len, column)) for column in zip(_HEAD, *rows, strict=True)]
     if width is not None:
@@ -189,7 +193,20 @@ def _table(title: str, axis: str, rates: Sequence[RateChange], width: int | None
             _GAP.join(_fit(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
             for row in [_HEAD, ["-" * size for size in widths], *rows]
         ),
+        *_more(len(rates) - len(shown)),
     ]
+
+
+def _largest(rates: Sequence[RateChange]) -> list[RateChange]:
+    """The rates with the largest differences, in their order."""
+    if len(rates) <= _ROWS_MAX:
+        return list(rates)
+    by_size = sorted(range(len(rates)), key=lambda at: -abs(rates[at].difference or 0.0))
+    return [rates[at] for at in sorted(by_size[:_ROWS_MAX])]
+
+
+def _more(count: int) -> list[str]:
+    return [f"and {count:,} more with smaller differences (--json)"] if count > 0 else []
 
 
 def _fit(text: str, width: int) -> str:

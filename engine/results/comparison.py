@@ -93,24 +93,18 @@ def _by_axis(matched: Matched, pairs: Sequence[_Pair]) -> Mapping[str, tuple[Rat
     tables = {}
     for axis in matched.match.fields:
         at = matched.own.axes.index(axis)
-        values = list(dict.fromkeys(_identity(one, at) for one, _ in pairs))
-        if len(values) < 2:
+        groups: dict[float | None, dict[tuple[Any, str | None], list[_Pair]]] = {}
+        for pair in pairs:
+            by_value = groups.setdefault(pair[0].threshold, {})
+            by_value.setdefault(_identity(pair[0], at), []).append(pair)
+        if max(map(len, groups.values()), default=0) < 2:
             continue
         rates = [
-            _compare_rates(
-                matched,
-                [
-                    pair
-                    for pair in pairs
-                    if pair[0].threshold == threshold and _identity(pair[0], at) == value
-                ],
-                {axis: value[0]},
-                threshold,
-            )
-            for threshold in _thresholds(one.threshold for one, _ in pairs)
-            for value in values
+            _compare_rates(matched, group, {axis: label}, threshold)
+            for threshold in _thresholds(groups)
+            for (label, _), group in groups[threshold].items()
         ]
-        tables[axis] = tuple(_correct(one for one in rates if one.cells))
+        tables[axis] = tuple(_correct(rates))
     return tables
 
 

@@ -1,9 +1,9 @@
 """The decisions of a gate, from what was observed of a run: each combination of some axes, each threshold."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from engine.core.errors import UsageError
 from engine.core.estimates import Estimate, Rate
@@ -63,12 +63,13 @@ def decide_gate(
         _check_names(seen)
     coverage = Coverage()
     checks: list[GateCheck] = []
+    compared = None if other is None else _Counterparts.of(other.matched)
     for (values, at), settings in groups.items():
         group = _Group(seen, rules, settings, seen.sample(settings, rules.by))
         coverage.add_all(group.sample.coverage)
         labels = dict(zip(rules.by, values, strict=True))
         make = partial(GateCheck, labels=labels, threshold=at, coverage=group.sample.coverage)
-        checks += group.checks(make, other)
+        checks += group.checks(make, compared)
     decision = _worst(check.decision for check in checks)
     return GateVerdict(
         run=run,
@@ -113,6 +114,18 @@ def _overall(groups: dict[_Key, list[Setting]]) -> Iterator[OverallRate]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Counterparts:
+    """The settings of the other run, where both have an answer, by the id of the object of the own setting."""
+
+    matched: Matched
+    by_id: Mapping[int, Setting]
+
+    @classmethod
+    def of(cls, matched: Matched) -> Self:
+        return cls(matched, {id(one): other for one, other in matched.answered()})
+
+
+@dataclass(frozen=True, slots=True)
 class _Group:
     """The settings of one combination of values and one threshold."""
 
@@ -121,14 +134,14 @@ class _Group:
     settings: Sequence[Setting]
     sample: Sample
 
-    def checks(self, make: _Make, other: OtherRun | None) -> Iterator[GateCheck]:
+    def checks(self, make: _Make, other: _Counterparts | None) -> Iterator[GateCheck]:
         """Hold each limit of the rules against the settings."""
         if self.rules.fail_above is not None:
             yield self._check_rate(make, self.rules.fail_above)
         if self.rules.each_case is not None:
             yield self._check_cases(make, self.rules.each_case)
         if other is not None:
-            yield self._check_against(make, other.matched)
+            yield self._check_against(make, other)
 
     def _check_rate(self, make: _Make, limit: float) -> GateCheck:
         found = self.sample.estimate(Rate.FAILURE)
@@ -177,8 +190,8 @@ class _Group:
             cases=tuple(failed),
         )
 
-    def _check_against(self, make: _Make, matched: Matched) -> GateCheck:
-        compared = _compare(matched, self.settings)
+    def _check_against(self, make: _Make, other: _Counterparts) -> GateCheck:
+        compared = _compare(other, self.settings)
         limit, certainty = self.rules.margin, self.rules.certainty
         decision = decide(compared.difference, compared.bounds, limit, certainty)
         decision, lacking = self._require_coverage(decision)
@@ -244,9 +257,9 @@ class _Compared:
         return f"{words}, margin {100 * limit:.2f} points"
 
 
-def _compare(matched: Matched, settings: Sequence[Setting]) -> _Compared:
-    wanted = {id(one) for one in settings}
-    pairs = [(one, other) for one, other in matched.answered() if id(one) in wanted]
+def _compare(others: _Counterparts, settings: Sequence[Setting]) -> _Compared:
+    matched = others.matched
+    pairs = [(one, others.by_id[id(one)]) for one in settings if id(one) in others.by_id]
     own = matched.own.sample([one for one, _ in pairs]).estimate(Rate.FAILURE)
     other = matched.other.sample([one for _, one in pairs]).estimate(Rate.FAILURE)
     bounds, interval = _difference_interval(matched, pairs, own, other)

@@ -160,3 +160,12 @@ def test_few_cases_are_not_said_to_show_a_difference_of_more_than_all() -> None:
     )
 
     assert line.endswith("; so few cases show no difference at all")
+
+
+def test_of_very_many_values_those_with_the_largest_differences_are_shown() -> None:
+    rates = tuple(replace(rate(model=f"m{n}"), difference=n / 1000) for n in range(1000))
+
+    lines = table_lines(comparison(by_axis={"model": rates}))
+
+    assert [line.split()[0] for line in lines[4:-1]] == [f"m{n}" for n in range(960, 1000)]
+    assert lines[-1] == "and 960 more with smaller differences (--json)"
