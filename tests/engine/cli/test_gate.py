@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.engine.cli.conftest import Nightsweep
+from tests.paths import ROOT
 
 Sweep = Callable[..., str]
 ABOVE, USAGE, UNDECIDED = 1, 2, 3
@@ -45,6 +46,16 @@ def test_a_failed_gate_prints_each_failed_case_of_the_checks_that_failed(night: 
     assert "Model Response: bad" in worst
     assert "Model Response: fair" not in worst
     assert "\n1 more failed case: nightsweep findings night\n" in worst
+
+
+def test_where_the_service_is_not_installed_the_gate_decides_without_failed_cases(
+    night: Nightsweep,
+) -> None:
+    ended = night("gate", "--fail-above", "0.5", "--junit", "gate.xml", PYTHONPATH=str(ROOT))
+
+    assert ended.returncode == ABOVE, ended.stderr
+    assert "Overall Failure Rate: 66.67%" in ended.stdout
+    assert "the failed cases cannot be shown: " in ended.stderr
 
 
 def test_a_missing_cell_exits_with_3_unless_less_coverage_is_required(
