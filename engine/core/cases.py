@@ -10,8 +10,12 @@ class CaseRow:
     """The tests of one case in one cell, as `Run.cases` yields them; unknown values are None.
 
     Example:
-        >>> [(case.case, case.failed, case.tests) for case in run.cases()]
-        []
+        >>> @job
+        ... def is_calm(text: str) -> Measurement:
+        ...     return Measurement(passed=int("!" not in text), failed=int("!" in text))
+        >>> calm = Sweep("calm", is_calm, cases=[{"id": "hello", "text": "Hello!"}])
+        >>> [(case.case, case.failed, case.tests) for case in calm.run("other.db", progress=False).cases()]
+        [('hello', 1, 1)]
     """
 
     labels: Mapping[str, Any]
