@@ -88,7 +88,7 @@ def test_counts_are_those_of_the_cells_that_are_selected(
             ("--format", "inspect", "--cases"),
             "inspect writes all tests: leave out --findings, --cases and --by",
         ),
-        (("--findings", "--cases"), "choose --findings or --cases"),
+        (("--findings", "--cases"), "choose --findings, --cases or --by"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(
