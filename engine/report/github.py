@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.core.gates import Decision, GateVerdict
+from engine.core.gates import Decision, GateCheck, GateVerdict
 from engine.core.listing import quantity
 from engine.core.terminal import plain
 from engine.report.cells import CellTally, above_words, cell_words, missing_words
@@ -142,50 +142,40 @@ def _add_parts(
     """Add the tables and the failed cases, and yield what did not fit, in words."""
     third = found.room // 3
     checks = [
-        *worst_first(verdict.checks, Decision.FAILED),
-        *worst_first(verdict.checks, Decision.UNDECIDED),
-        *worst_first(verdict.checks, Decision.PASSED),
+        one
+        for decision in (Decision.FAILED, Decision.UNDECIDED, Decision.PASSED)
+        for one in worst_first(verdict.checks, decision)
     ]
-    blocks = [
-        [table_line(one.decision.value, code_span(check_words(one)), code_span(one.reason))]
-        for one in checks
-    ]
-    head = [table_line("decision", "check", "why"), table_line("---", "---", "---")]
-    shown = found.add_part(head, blocks, third)
+    shown = found.add_part(_table_head("decision", "check", "why"), map(_check_row, checks), third)
     if (more := len(checks) - shown) > 0:
         yield quantity(more, "check")
-    head = [
-        "",
-        "### Cells above the limit",
-        "",
-        table_line("cell", "rate"),
-        table_line("---", "---"),
-    ]
-    blocks = [
+    above = (
         [table_line(code_span(cell_words(row.labels)), above_words(row, verdict.rules))]
         for row in tally.worst
-    ]
-    shown = found.add_part(head, blocks, third)
-    if (more := tally.above - shown) > 0:
+    )
+    head = ["", "### Cells above the limit", "", *_table_head("cell", "rate")]
+    if (more := tally.above - found.add_part(head, above, third)) > 0:
         yield f"{more:,} cells above the limit"
-    head = [
-        "",
-        "### Cells without numbers",
-        "",
-        table_line("cell", "why"),
-        table_line("---", "---"),
-    ]
-    blocks = [
+    missing = (
         [table_line(code_span(cell_words(row.labels)), code_span(missing_words(row)))]
         for row in tally.missing_first
-    ]
-    shown = found.add_part(head, blocks, third // 2)
-    if (more := tally.missing - shown) > 0:
+    )
+    head = ["", "### Cells without numbers", "", *_table_head("cell", "why")]
+    if (more := tally.missing - found.add_part(head, missing, third // 2)) > 0:
         yield f"{more:,} cells without numbers"
     head = ["", "### Failed cases, the worst first"]
     shown = found.add_part(head, map(_case_block, failed_cases.worst()), found.room)
     if (more := failed_cases.total - shown) > 0:
         yield quantity(more, "failed case")
+
+
+def _table_head(*names: str) -> list[str]:
+    return [table_line(*names), table_line(*("---" for _ in names))]
+
+
+def _check_row(check: GateCheck) -> list[str]:
+    words = code_span(check_words(check)), code_span(check.reason)
+    return [table_line(check.decision.value, *words)]
 
 
 def _case_block(case: FailedCase) -> list[str]:
