@@ -16,6 +16,8 @@ _PAGE_BYTES = 128 * 1024
 _INDEX_BYTES_EACH = 24
 """What a finding takes in the index, at most, once it is compressed and encoded."""
 _LEVEL = 9
+_MOST_REFUSED = 4
+"""The pages in a row for which there is no room after which the file is full: compressing takes time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +37,16 @@ def pack(findings: Sequence[Finding], axes: Sequence[str], budget: int = BUDGET)
     """
     pages: list[str] = []
     packed: list[tuple[Finding, int]] = []
-    left = budget
+    left, refused = budget, 0
     for page in _paginate(findings):
         content = _encode([_text_document(one) for one in page])
         cost = len(content) + _INDEX_BYTES_EACH * len(page)
         if cost > left:
+            refused += 1
+            if refused == _MOST_REFUSED:
+                break
             continue
-        left -= cost
+        left, refused = left - cost, 0
         packed += [(one, len(pages)) for one in page]
         pages.append(content)
     index = _encode(_index_document(packed, axes))
