@@ -8,10 +8,11 @@ from pathlib import Path
 from tests.paths import ROOT
 
 PATHS = (
-    "tests/docs/test_ci_page.py",
+    "tests/docs/test_gate_page.py",
     "tests/docs/test_format_page.py",
     "tests/docs/test_notebook.py",
     "tests/docs/test_porting_pages.py",
+    "tests/engine/browser/test_report_page.py",
     "tests/engine/cli/test_signals.py",
     "tests/engine/cli/test_watching.py",
     "tests/engine/store/test_machine.py",

@@ -34,10 +34,12 @@ def main() -> None:
         ["--version"],
         ["runs", "--store", "smoke.db", "--json"],
         ["resume", "--store", "functions.db", "doubles"],
+        ["report", "--store", "functions.db", "doubles"],
         ["init", "ollama"],
         ["plan", "ollama.yaml"],
     ):
         subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    assert "Content-Security-Policy" in Path("doubles-report.html").read_text()
     sys.stdout.write("the wheel works by itself\n")
 
 
