@@ -82,6 +82,8 @@ def count_flaky(analysis: Analysis, threshold: float | None) -> FlakySummary | N
 
 def means_by(analysis: Analysis, axis: str, threshold: float | None) -> tuple[MeanRow, ...]:
     """The means of the numeric values of the job kind for each value of an axis, at one threshold."""
+    if not any(one.values for one in analysis.seen.settings):
+        return ()
     return tuple(
         MeanRow(name=label_of(one, axis), means=one.values)
         for one in analysis.summaries([axis])

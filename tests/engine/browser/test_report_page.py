@@ -12,9 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from engine.core.reports import WorstFindings
 from engine.report.html.page import write_page
 from tests import chromium
-from tests.engine.report.reports import GROUPS, HOSTILE, MODELS, findings, report
+from tests.engine.report.reports import GROUPS, HOSTILE, MODELS, finding, findings, report
 from tests.patience import PATIENCE_S
 
 WAIT_MS = PATIENCE_S * 1000
@@ -205,6 +206,28 @@ def test_a_filter_for_a_value_that_no_finding_has_shows_none(open_page: Open) ->
 
     expect(opened.count).to_have_text("0 of 120")
     expect(opened.page.get_by_label("model", exact=True)).to_have_value("nobody/<b>")
+
+
+def test_an_axis_of_many_values_is_filtered_by_a_part_of_them(
+    open_page: Open, tmp_path: Path
+) -> None:
+    kept = tuple(
+        finding(number, labels={"case": f"question {number:03}", "repeat": 1})
+        for number in range(400)
+    )
+    path = tmp_path / "many.html"
+    with path.open("wb") as stream:
+        write_page(report(findings=WorstFindings(kept=kept, total=500, axes={"case": ()})), stream)
+    opened = open_page(path=path)
+
+    opened.page.get_by_label("case", exact=True).fill("Question 12")
+    opened.page.keyboard.press("Enter")
+
+    expect(opened.count).to_have_text("10 of 400")
+    assert opened.filters() == "case=Question+12"
+    expect(opened.page.locator("#findings-command")).to_have_text(
+        "nightsweep findings crisis-night --where 'case=*Question 12*'"
+    )
 
 
 def test_the_keyboard_reaches_and_opens_everything(open_page: Open) -> None:

@@ -1,5 +1,6 @@
-// The filters of findings: one select for each axis, the threshold, the layer, and words.
+// The filters of findings: one for each axis, the threshold, the layer, and words.
 
+/** An axis with more values is filtered by a part of them, which is typed. */
 const MOST_OPTIONS = 300;
 
 /** The filters that a run's findings can have: what they are called, their values, and which finding has which. */
@@ -7,7 +8,7 @@ function filtersOf(index, axes) {
   const found = Object.keys(index.columns).map((axis) => ({
     name: axis,
     values: inOrder(index.labels[axis], axes[axis] ?? []),
-    has: (number, value) => index.labels[axis][index.columns[axis][number]] === value,
+    has: (number, value) => matches(index.labels[axis][index.columns[axis][number]], value, index.labels[axis]),
   }));
   const thresholds = [...new Set(index.thresholds.flat())].sort((a, b) => a - b).map(String);
   found.push({
@@ -21,13 +22,30 @@ function filtersOf(index, axes) {
     values: layers.map(String),
     has: (number, value) => String(index.layer[number]) === value,
   });
-  return found.filter((one) => one.values.length > 1 && one.values.length <= MOST_OPTIONS);
+  return found.filter((one) => one.values.length > 1);
+}
+
+/** Whether a value is the one that is asked for, or has it in it if the axis has too many to choose from. */
+function matches(value, wanted, values) {
+  if (values.length <= MOST_OPTIONS) return value === wanted;
+  return value.toLowerCase().includes(wanted.toLowerCase());
 }
 
 /** Values in the order of the sweep; others follow. */
 function inOrder(values, order) {
   const rank = new Map(order.map((value, number) => [value, number]));
   return [...values].sort((a, b) => (rank.get(a) ?? Infinity) - (rank.get(b) ?? Infinity));
+}
+
+/** The control of a filter: a choice of its values, or a field for a part of them. */
+function makeControl(filter) {
+  if (filter.values.length <= MOST_OPTIONS) return makeSelect(filter);
+  const field = element("input");
+  field.type = "search";
+  field.name = filter.name;
+  field.autocomplete = "off";
+  field.setAttribute("aria-label", filter.name);
+  return element("label", "", filter.name, field);
 }
 
 function makeSelect(filter) {

@@ -20,9 +20,9 @@ class FindingList {
 
   makeControls() {
     const form = document.getElementById("filters");
-    document.getElementById("axis-filters").replaceChildren(...this.filters.map(makeSelect));
+    document.getElementById("axis-filters").replaceChildren(...this.filters.map(makeControl));
     form.addEventListener("change", (event) => {
-      if (event.target instanceof HTMLSelectElement) this.follow(event.target.name, event.target.value);
+      if (event.target !== this.search) this.follow(event.target.name, event.target.value);
     });
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", (event) => {
@@ -69,17 +69,19 @@ class FindingList {
     const command = document.getElementById("findings-command");
     if (command) command.textContent = this.command(address);
     if (document.activeElement !== this.search) this.search.value = address.get("q") ?? "";
-    for (const select of document.querySelectorAll("#axis-filters select")) {
-      const value = address.get(select.name) ?? "";
-      if (![...select.options].some((one) => one.value === value)) select.add(new Option(plainly(value), value));
-      select.value = value;
+    for (const control of document.querySelectorAll("#axis-filters :is(select, input)")) {
+      const value = address.get(control.name) ?? "";
+      if (control.options && ![...control.options].some((one) => one.value === value)) {
+        control.add(new Option(plainly(value), value));
+      }
+      control.value = value;
     }
   }
 
   /** The command that prints all findings which the filters select, those that the file lacks included. */
   command(address) {
     const chosen = this.filters.filter((one) => one.name !== "layer" && address.get(one.name));
-    const conditions = chosen.map((one) => `--where ${quoted(`${one.name}=${address.get(one.name)}`)}`);
+    const conditions = chosen.map((one) => `--where ${quoted(`${one.name}=${patternOf(one, address)}`)}`);
     return [this.report.command, ...conditions].join(" ");
   }
 
@@ -134,6 +136,12 @@ class FindingList {
     const command = `${this.report.show} ${this.index.job[number]}`;
     details.append(conversation(text, this.words, command));
   }
+}
+
+/** What the command takes for the value of a filter. */
+function patternOf(filter, address) {
+  const value = address.get(filter.name);
+  return filter.values.length <= MOST_OPTIONS ? value : `*${value}*`;
 }
 
 /** A word as a shell reads it. */
