@@ -1,7 +1,7 @@
 """The values that pass between the engine and the jobs."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -93,7 +93,12 @@ class Measurement:
         A score below the threshold is a failure. Only for measurements with scores.
         """
         assert self.scores is not None, "only scored answers can be read at another threshold"
-        return bisect_left(self.scores, threshold)
+        return count_failed(self.scores, threshold)
+
+
+def count_failed(scores: Sequence[float], threshold: float) -> int:
+    """The number of these ascending scores that are below a threshold, and so failures."""
+    return bisect_left(scores, threshold)
 
 
 def describe_reasons(unanswered: Mapping[str, int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.core.axes import Scalar
 from engine.core.cell_tests import CellTests
-from engine.core.model import Measurement, counted_unanswered
+from engine.core.model import count_failed, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.rows import Source
 from engine.core.states import State
@@ -154,8 +154,7 @@ def _read_numbers(cell: Cell, passed: int, failed: int, policy: UnansweredPolicy
         if job.scores is None:
             _refuse(cell, UNREADABLE)
             return
-        measured = Measurement(passed=passed, failed=failed, tests=total, scores=job.scores)
-        failed = measured.failed_at(threshold)
+        failed = count_failed(job.scores, threshold)
         source = Source.DERIVED
     counts_unanswered = policy.rule is UnansweredRule.AS_FAILED
     added = unanswered if counts_unanswered else 0
