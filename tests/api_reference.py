@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 
 import engine
 from engine import kinds
+from engine.session.readings import RunReadings
+from engine.session.verdicts import RunVerdicts
 from tests.paths import ROOT
 
 PAGE = ROOT / "docs/reference/api.md"
@@ -124,7 +126,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     bases = [
         base.__name__ if base.__name__ != name else f"engine.kinds.{name}"
         for base in cls.__bases__
-        if base.__module__.startswith("engine")
+        if base.__module__.startswith("engine") and base not in _parts_of(cls)
     ]
     yield _text(cls.__doc__)
     if bases:
@@ -145,9 +147,17 @@ def _class(name: str, cls: type) -> Iterator[str]:
         )
     elif fields := _fields(cls, node):
         yield "\n".join(fields) + "\n"
-    for method in node.body:
-        if isinstance(method, _FUNCTIONS) and not method.name.startswith("_"):
-            yield from _method(name, method)
+    for part in (cls, *_parts_of(cls)):
+        [node] = _definitions(part)
+        assert isinstance(node, ast.ClassDef)
+        for method in node.body:
+            if isinstance(method, _FUNCTIONS) and not method.name.startswith("_"):
+                yield from _method(name, method)
+
+
+def _parts_of(cls: type) -> list[type]:
+    """The bases of a class that only it has: a class of many methods is written in several modules."""
+    return [base for base in cls.__mro__[1:] if base in (RunReadings, RunVerdicts)]
 
 
 def _fields(cls: type, node: ast.ClassDef) -> list[str]:

@@ -31,7 +31,7 @@ from engine.registry import Registry
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
 from engine.session import Run, open_engine
-from engine.session.run import Of
+from engine.session.readings import Of
 from engine.sweep import Sweep
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.core.status import Plan, Status
     from engine.report.sheet import Sheet
     from engine.session import Run
-    from engine.session.run import Of
+    from engine.session.readings import Of
 
 
 def plan(

@@ -14,7 +14,7 @@ import typer
 from engine.cli import exit_codes, output
 from engine.cli.completion import complete_run
 from engine.cli.opening import open_for_reading
-from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
+from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption, parse_axes
 from engine.core.errors import UsageError
 from engine.core.gates import DEFAULT_MARGIN, Certainty, Decision, GateRules
 from engine.core.listing import quantity
@@ -144,7 +144,7 @@ def gate(
 
     rules = GateRules(
         fail_above=fail_above,
-        by=_split(by),
+        by=parse_axes(by),
         require_coverage=require_coverage,
         certainty=certainty,
         margin=margin,
@@ -162,17 +162,6 @@ def gate(
 
     verdict = run_command(decide)
     raise typer.Exit(_EXIT_CODES[verdict.decision])
-
-
-def _split(by: str | None) -> tuple[str, ...]:
-    if by is None:
-        return ()
-    names = tuple(name.strip() for name in by.split(","))
-    if not all(names):
-        raise UsageError(
-            f"--by {by!r:.100}: write names of axes with commas between, such as models,groups"
-        )
-    return names
 
 
 async def _report(

@@ -16,13 +16,15 @@ from engine.results.observations import Observations
 from engine.session.gating import find_thresholds
 
 if TYPE_CHECKING:
-    from engine.session.run import Run
+    from engine.session.readings import RunReadings
 
 EARLIER = "earlier answers"
 """What the other side is called where a run is compared with its answers before its sweep was edited."""
 
 
-async def compare_runs(run: "Run", before: "Run", thresholds: Sequence[float]) -> Comparison:
+async def compare_runs(
+    run: "RunReadings", before: "RunReadings", thresholds: Sequence[float]
+) -> Comparison:
     """Compare a run with an earlier one; raises UsageError if their cells cannot be matched."""
     match = CellMatch.of(
         [AxisValues.of(axis) for axis in run.facts.axes],
@@ -36,7 +38,7 @@ async def compare_runs(run: "Run", before: "Run", thresholds: Sequence[float]) -
 
 
 async def compare_with_earlier(
-    run: "Run", cells: AsyncIterator[Cell], thresholds: Sequence[float]
+    run: "RunReadings", cells: AsyncIterator[Cell], thresholds: Sequence[float]
 ) -> Comparison:
     """Compare a run with its answers to earlier versions of its sweep; `cells` has the past ones as well."""
     axes, folded = run.facts.axes, run.facts.folded_field

@@ -13,10 +13,10 @@ from engine.results.observations import Observations
 from engine.sweep import SweepFacts
 
 if TYPE_CHECKING:
-    from engine.session.run import Run
+    from engine.session.readings import RunReadings
 
 
-async def gate(run: "Run", rules: GateRules, against: "Run | None") -> GateVerdict:
+async def gate(run: "RunReadings", rules: GateRules, against: "RunReadings | None") -> GateVerdict:
     """Read the cells of a run, and of the run that it is compared with, and decide.
 
     Raises UsageError if the rules demand nothing, or name an axis or a threshold that the run does not have.
@@ -37,7 +37,7 @@ async def gate(run: "Run", rules: GateRules, against: "Run | None") -> GateVerdi
     return decide_gate(seen, rules, run=run.name, judge=facts.judge, other=other)
 
 
-async def match_runs(run: "Run", seen: Observations, other: "Run") -> Matched:
+async def match_runs(run: "RunReadings", seen: Observations, other: "RunReadings") -> Matched:
     """Match what was observed of a run with what another one has; raises UsageError if that is impossible."""
     match = CellMatch.of(
         [AxisValues.of(axis) for axis in run.facts.axes],

@@ -88,7 +88,7 @@ def test_nothing_measured_exits_with_3(nightsweep: Nightsweep, sweep: Sweep) -> 
         (["--fail-above", "nan"], "fail_above: nan is not a share from 0 to 1"),
         (["--fail-above", "20"], "fail_above: 20.0 is not a share from 0 to 1"),
         (["--fail-above", "0.1", "--by", "modles"], "no axis 'modles'; did you mean \"models\"?"),
-        (["--fail-above", "0.1", "--by", "models,"], "--by 'models,': write names of axes"),
+        (["--fail-above", "0.1", "--by", "models,"], "--by 'models,': write axes"),
         (["--fail-above", "0.1", "--threshold", "0.4"], "no threshold 0.4; it has 0.3, 0.5"),
         (["--against", "nigth"], "has no run 'nigth'; did you mean \"night\"?"),
     ],
