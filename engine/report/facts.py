@@ -1,7 +1,8 @@
 """The numbers at the head of a report: requests, tests, quota, time and cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.core.listing import quantity
 from engine.core.reports import ReportData
@@ -33,13 +34,15 @@ def facts_of(data: ReportData) -> Iterator[Fact]:
     tests = status.tests_passed + status.tests_failed
     at = "" if status.threshold is None else f" at threshold {status.threshold:g}"
     yield Fact(name="tests", value=f"{tests:,}", detail=f"{status.tests_failed:,} failed{at}")
+    is_named = len(status.quotas) > 1
     for quota in status.quotas:
         left = max(0, quota.allotted - quota.used - quota.reserved)
+        name = f" {quota.name}" if is_named else ""
         period = "" if quota.period == "run" else f", {quota.period}"
         yield Fact(
             name="quota left",
             value=f"{left:,}",
-            detail=f"of {quota.allotted:,} {quota.name}{period}",
+            detail=f"of {quota.allotted:,}{name}{period}",
         )
     if spent.began_at is not None and spent.ended_at is not None:
         yield Fact(
@@ -64,3 +67,13 @@ def _cost_facts(data: ReportData) -> Iterator[Fact]:
         yield Fact(name="cost", value=amounts(costs), detail=tokens)
     elif tokens:
         yield Fact(name="tokens", value=f"{read + written:,}", detail=tokens)
+
+
+def label_words(data: ReportData, labels: Mapping[str, Any]) -> list[str]:
+    """The labels of a finding in words: numbers with the name of their axis, and no axis that has one value only."""
+    axes = data.findings.axes
+    return [
+        f"{name} {label}" if isinstance(label, int | float) else str(label)
+        for name, label in labels.items()
+        if label is not None and len(axes.get(name, ())) != 1
+    ]

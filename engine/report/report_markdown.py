@@ -8,7 +8,7 @@ from engine.core.findings import Finding
 from engine.core.listing import quantity
 from engine.core.reports import HeatCell, HeatMap, Pairs, ReportData
 from engine.report.charts import first_estimate, interval_words
-from engine.report.facts import facts_of
+from engine.report.facts import Fact, facts_of, label_words
 from engine.report.hidden import show_hidden
 from engine.report.markdown import code_span, fence, table_line
 from engine.report.times import moment_to_the_second
@@ -86,8 +86,12 @@ def _head(data: ReportData) -> Iterator[str]:
     facts = list(facts_of(data))
     yield from _table(
         (escape_markdown(one.name) for one in facts),
-        [[escape_markdown(", ".join(filter(None, (one.value, one.detail)))) for one in facts]],
+        [[escape_markdown(_fact_words(one)) for one in facts]],
     )
+
+
+def _fact_words(fact: Fact) -> str:
+    return f"{fact.value} ({fact.detail})" if fact.detail else fact.value
 
 
 def _heat_section(data: ReportData) -> Iterator[str]:
@@ -181,7 +185,7 @@ def _findings_parts(data: ReportData, room: int) -> Iterator[str]:
     shown = 0
     parts = []
     for finding in data.findings.kept:
-        part = _finding_part(finding)
+        part = _finding_part(data, finding)
         if len(part) > room:
             break
         room -= len(part)
@@ -195,8 +199,8 @@ def _findings_parts(data: ReportData, room: int) -> Iterator[str]:
         yield f"\n\n{left}: {code(shorten(command(data, 'findings'), _RESERVED // 2))}\n"
 
 
-def _finding_part(finding: Finding) -> str:
-    labels = " ".join(code(str(label)) for label in finding.labels.values())
+def _finding_part(data: ReportData, finding: Finding) -> str:
+    labels = " ".join(map(code, label_words(data, finding.labels)))
     score = "" if finding.score is None else f"**{finding.score:.2f}** "
     case = f" {code(finding.case)}" if finding.case else ""
     messages = "".join(

@@ -11,9 +11,9 @@ from engine.core.listing import quantity
 from engine.core.reports import RATES, CurvePoint, Effort, ReportData
 from engine.core.rows import Coverage
 from engine.report.charts import MOST_LINES, curves_spec, pairs_spec
-from engine.report.facts import facts_of
+from engine.report.facts import facts_of, label_words
 from engine.report.html.comparisons import flaky_words, means_view, pairs_view
-from engine.report.html.heat import UNKNOWN, heat_document, heat_view
+from engine.report.html.heat import UNKNOWN, has_rates, heat_document, heat_view
 from engine.report.html.packing import PackedFindings
 from engine.report.html.text import script_json
 from engine.report.times import duration
@@ -59,11 +59,12 @@ def context(data: ReportData, packed: PackedFindings) -> dict[str, Any]:
         "rate_words": list(RATES.items()),
         "curves": curves,
         "pairs": pairs,
+        "lacks_pairs": _lacks_pairs(data),
         "means": means_view(data),
         "flaky_words": flaky_words(data),
         "effort": effort,
         "errors": _errors(status.errors),
-        "excerpt": [_excerpt(one) for one in islice(data.findings.kept, _EXCERPT)],
+        "excerpt": [_excerpt(data, one) for one in islice(data.findings.kept, _EXCERPT)],
         "findings_note": _findings_note(data, packed),
         "findings_left_out": packed.count < data.findings.total,
         "document": script_json(_document(data, packed)),
@@ -111,6 +112,14 @@ def _bar(coverage: Coverage, *, is_over: bool) -> Iterator[BarPart]:
         if count:
             yield BarPart(name=name, words=words, count=count, x=round(x, 2), width=width)
         x += width
+
+
+def _lacks_pairs(data: ReportData) -> bool:
+    """Whether several values have rates but no case in common that is known by name."""
+    heat_map = data.heat_map
+    return (
+        heat_map is not None and has_rates(heat_map) and len(heat_map.rows) > 1 and not data.pairs
+    )
 
 
 def _errors(errors: tuple[ErrorKind, ...]) -> list[ErrorKind]:
@@ -213,8 +222,8 @@ class Excerpt:
     messages: list[ExcerptMessage]
 
 
-def _excerpt(finding: Finding) -> Excerpt:
-    labels = [*map(str, finding.labels.values()), *filter(None, (finding.case,))]
+def _excerpt(data: ReportData, finding: Finding) -> Excerpt:
+    labels = [*label_words(data, finding.labels), *filter(None, (finding.case,))]
     return Excerpt(
         score=UNKNOWN if finding.score is None else f"{finding.score:.2f}",
         labels=" · ".join(labels),

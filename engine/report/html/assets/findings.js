@@ -113,16 +113,13 @@ class FindingList {
   }
 
   labels(number) {
-    const made = element("span", "labels");
-    for (const axis of Object.keys(this.index.columns)) {
-      const value = this.index.labels[axis][this.index.columns[axis][number]];
-      if (this.index.labels[axis].length > 1) made.append(label(named(axis, value)), " · ");
-    }
+    const axes = Object.keys(this.index.columns).filter((axis) => this.index.labels[axis].length > 1);
+    const parts = axes.map((axis) => label(named(axis, this.index.labels[axis][this.index.columns[axis][number]])));
     const name = this.index.cases[this.index.case[number]];
-    if (name !== null) made.append(element("span", "case", label(name)));
+    if (name !== null) parts.push(element("span", "case", label(name)));
     const layer = this.index.layer[number];
-    if (layer) made.append(element("span", "case", ` layer ${layer}`));
-    return made;
+    if (layer) parts.push(element("span", "case", `layer ${layer}`));
+    return element("span", "labels", ...parts.flatMap((part, at) => (at ? [" · ", part] : [part])));
   }
 
   async preview(place, number) {

@@ -154,6 +154,13 @@ def test_without_a_script_the_page_says_what_matters(text: str) -> None:
         assert words in body, words
 
 
+def test_a_run_whose_cases_have_no_names_is_not_ranked() -> None:
+    text = page_of(report(pairs=()))
+
+    assert "The answers do not name their cases" in text
+    assert "fails least" not in text
+
+
 def test_a_run_without_rates_findings_or_events_has_a_page_too() -> None:
     data = report(
         heat_map=None,
