@@ -1,8 +1,8 @@
-"""Starts commands of nightsweep in processes of their own, without the half second of each start.
+"""Starts commands of nightsweep, and scripts, in processes of their own, without the seconds of each start.
 
 This process imports all that a command needs, once, and forks. It reads a JSON object a line from
-stdin, a Unix socket (`arguments`, `folder`, `environment`, `faults`, and the descriptors that become
-stdin, stdout and stderr), and answers each on stdout with `{"pid": ...}`, and later with
+stdin, a Unix socket (`arguments`, `is_python`, `folder`, `environment`, `faults`, and the descriptors that
+become stdin, stdout and stderr), and answers each on stdout with `{"pid": ...}`, and later with
 `{"ended": pid, "code": ...}`. The next line is sent when the first answer to a line is there. When
 stdin closes it kills what it has started, and ends.
 
@@ -50,6 +50,7 @@ from engine.testing import ScriptedService
 from tests.compiled_statements import share_compiled_statements
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.faults.failpoints import Faults, install
+from tests.launcher.interpreter import interpret
 
 _ = (alembic, anyio, sqlalchemy, engine, jobs)
 
@@ -80,7 +81,7 @@ def _child(request: Mapping[str, Any]) -> None:
     _enter(request["environment"])
     install(Faults.read(request["faults"]))
     with ending.quick():
-        main(request["arguments"])
+        (interpret if request["is_python"] else main)(request["arguments"])
 
 
 def _enter(environment: Mapping[str, str]) -> None:
@@ -89,6 +90,7 @@ def _enter(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     if path := environment.get("PYTHONPATH"):
         sys.path[1:1] = path.split(os.pathsep)
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     if (action := environment.get("PYTHONWARNINGS")) is not None:
         assert action == "error", "no other action was needed so far"
         warnings.simplefilter("error")

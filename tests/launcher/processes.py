@@ -68,14 +68,16 @@ class Launcher:
         output: tuple[Path, Path] = NOWHERE,
         streams: Mapping[int, int] | None = None,
         faults: Faults | None = None,
+        is_python: bool = False,
     ) -> "Command":
-        """Start a command, with `environment` as the whole of its environment.
+        """Start a command, or `python` with the arguments; `environment` is the whole of its environment.
 
         Its stdin is empty; its stdout and stderr are written to the two files of `output`. `streams`
         are descriptors of this process that take the place of any of the three, by their number.
         """
         request = {
             "arguments": list(arguments),
+            "is_python": is_python,
             "folder": str(folder),
             "environment": dict(environment),
             "faults": asdict(faults or Faults()),
@@ -100,12 +102,18 @@ class Launcher:
         folder: Path,
         environment: Mapping[str, str],
         streams: Mapping[int, int] | None = None,
+        is_python: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """The same to its end, with what it has written to stdout and stderr."""
         with TemporaryDirectory() as scratch:
             output = (Path(scratch) / "stdout", Path(scratch) / "stderr")
             command = self.start(
-                arguments, folder=folder, environment=environment, output=output, streams=streams
+                arguments,
+                folder=folder,
+                environment=environment,
+                output=output,
+                streams=streams,
+                is_python=is_python,
             )
             try:
                 code = command.wait()

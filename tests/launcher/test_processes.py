@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,3 +121,53 @@ def test_a_terminal_is_shown_each_line_at_once(
 
     assert died.returncode == -signal.SIGKILL
     assert shown == b"a line\r\n"
+
+
+SCRIPT = """
+import json, sys
+
+print(json.dumps({
+    "is main": vars(sys.modules["__main__"]) is globals(),
+    "names": [__name__, globals().get("__file__"), __package__, getattr(__spec__, "name", None)],
+    "arguments": sys.argv, "folder": sys.path[0], "writes": not sys.dont_write_bytecode,
+}))
+if "fail" in sys.argv:
+    raise KeyError("a failure")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["told.py", "a", "fail"],
+        ["deep/told.py"],
+        ["-m", "deep.told", "a", "fail"],
+        ["-m", "told"],
+        ["-c", SCRIPT, "a", "fail"],
+    ],
+    ids=["file", "file in a folder", "module of a package", "module", "code"],
+)
+def test_a_script_finds_itself_as_after_a_start_by_hand(
+    arguments: list[str], launcher: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("told.py", "deep/told.py"):
+        (tmp_path / name).write_text(SCRIPT)
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    ended = launcher.run(arguments, folder=tmp_path, environment=environment, is_python=True)
+    by_hand = subprocess.run(  # noqa: S603
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (by_hand.returncode, by_hand.stdout)
+    assert json.loads(ended.stdout)["is main"]
+    last_line = "KeyError: 'a failure'\n" if "fail" in arguments else ""
+    assert ended.stderr.endswith(last_line)
+    assert by_hand.stderr.endswith(last_line)
+    assert bool(ended.stderr) is bool(by_hand.stderr)

@@ -4,8 +4,7 @@ import copy
 import os
 import pickle
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
@@ -16,6 +15,7 @@ from engine import BlockingRun, FunctionJob, Sweep, UsageError, open_run
 from engine.functions import as_job
 from engine.functions.source import Reference
 from tests.engine.functions.raising import echo, fail
+from tests.launcher.processes import Launcher
 from tests.paths import ROOT
 
 CODE = """
@@ -49,28 +49,37 @@ def write(
     file.write_text(code)
 
 
-def python(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run Python in a folder; it must succeed."""
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+class Python:
+    """Runs Python, and the command line, in a folder; what runs must succeed."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def __call__(self, *arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        return self._run(arguments, folder, is_python=True)
+
+    def nightsweep(self, *arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        return self._run(arguments, folder, is_python=False)
+
+    def _run(
+        self, arguments: Sequence[str], folder: Path, *, is_python: bool
+    ) -> "subprocess.CompletedProcess[str]":
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            # A file that is written twice within a second is compiled twice.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        done = self._launcher.run(
+            arguments, folder=folder, environment=environment, is_python=is_python
+        )
+        assert done.returncode == 0, done.stderr
+        return done
 
 
-def nightsweep(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in a folder."""
-    return python("-c", "from engine.cli import main; main()", *arguments, folder=folder)
+@pytest.fixture
+def python(launcher: Launcher) -> Python:
+    return Python(launcher)
 
 
 def calls(folder: Path) -> int:
@@ -83,7 +92,9 @@ def stored(folder: Path) -> BlockingRun:
     return open_run("scores", folder / "s.db")
 
 
-def test_a_script_that_runs_again_asks_nothing_that_is_answered(tmp_path: Path) -> None:
+def test_a_script_that_runs_again_asks_nothing_that_is_answered(
+    python: Python, tmp_path: Path
+) -> None:
     file = tmp_path / "study.py"
     write(file)
     python("study.py", folder=tmp_path)
@@ -96,7 +107,9 @@ def test_a_script_that_runs_again_asks_nothing_that_is_answered(tmp_path: Path) 
     assert "changed" not in done.stderr
 
 
-def test_a_new_version_asks_again_and_keeps_the_old_answers_as_past_rows(tmp_path: Path) -> None:
+def test_a_new_version_asks_again_and_keeps_the_old_answers_as_past_rows(
+    python: Python, tmp_path: Path
+) -> None:
     file = tmp_path / "study.py"
     write(file)
     python("study.py", folder=tmp_path)
@@ -119,6 +132,7 @@ def test_a_new_version_asks_again_and_keeps_the_old_answers_as_past_rows(tmp_pat
 
 
 def test_changed_code_of_the_same_version_is_warned_of_once_in_each_execution(
+    python: Python,
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "study.py"
@@ -141,7 +155,9 @@ def test_changed_code_of_the_same_version_is_warned_of_once_in_each_execution(
 
 
 @pytest.mark.parametrize("comment", ['"""Other docs,\n    longer."""', "# a comment", "pass  # x"])
-def test_comments_and_docstrings_are_no_change(comment: str, tmp_path: Path) -> None:
+def test_comments_and_docstrings_are_no_change(
+    comment: str, python: Python, tmp_path: Path
+) -> None:
     file = tmp_path / "study.py"
     write(file, comment='"""Docs."""' if comment != "pass  # x" else "pass")
     python("study.py", folder=tmp_path)
@@ -153,7 +169,7 @@ def test_comments_and_docstrings_are_no_change(comment: str, tmp_path: Path) -> 
     assert len({row.identity for row in stored(tmp_path).rows()}) == 1
 
 
-def test_with_the_source_as_version_changed_code_asks_again(tmp_path: Path) -> None:
+def test_with_the_source_as_version_changed_code_asks_again(python: Python, tmp_path: Path) -> None:
     file = tmp_path / "study.py"
     write(file, version="source")
     python("study.py", folder=tmp_path)
@@ -166,18 +182,22 @@ def test_with_the_source_as_version_changed_code_asks_again(tmp_path: Path) -> N
     assert calls(tmp_path) == 6
 
 
-def test_a_script_a_command_and_an_import_are_the_same_function(tmp_path: Path) -> None:
+def test_a_script_a_command_and_an_import_are_the_same_function(
+    python: Python, tmp_path: Path
+) -> None:
     write(tmp_path / "study.py")
     python("study.py", folder=tmp_path)
 
-    nightsweep("run", "study.py:sweep", "--store", "s.db", folder=tmp_path)
+    python.nightsweep("run", "study.py:sweep", "--store", "s.db", folder=tmp_path)
     python("-c", "import study; study.sweep.run('s.db', progress=False)", folder=tmp_path)
     python("-m", "study", folder=tmp_path)
 
     assert calls(tmp_path) == 3
 
 
-def test_a_module_of_a_package_has_the_same_name_however_it_is_run(tmp_path: Path) -> None:
+def test_a_module_of_a_package_has_the_same_name_however_it_is_run(
+    python: Python, tmp_path: Path
+) -> None:
     package = tmp_path / "lab" / "studies"
     write(package / "study.py")
     (package / "__init__.py").touch()
@@ -185,14 +205,16 @@ def test_a_module_of_a_package_has_the_same_name_however_it_is_run(tmp_path: Pat
 
     python("-m", "lab.studies.study", folder=tmp_path)
     python("lab/studies/study.py", folder=tmp_path)
-    nightsweep("run", "lab/studies/study.py:sweep", "--store", "lab/studies/s.db", folder=tmp_path)
+    python.nightsweep(
+        "run", "lab/studies/study.py:sweep", "--store", "lab/studies/s.db", folder=tmp_path
+    )
 
     assert calls(package) == 3
     plan = python("-c", "import lab.studies.study as s; print(s.score.name)", folder=tmp_path)
     assert plan.stdout == "lab.studies.study.score\n"
 
 
-def test_a_file_that_has_moved_continues_its_run(tmp_path: Path) -> None:
+def test_a_file_that_has_moved_continues_its_run(python: Python, tmp_path: Path) -> None:
     write(tmp_path / "old" / "study.py")
     python("study.py", folder=tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
@@ -203,14 +225,16 @@ def test_a_file_that_has_moved_continues_its_run(tmp_path: Path) -> None:
     assert calls(tmp_path / "new") == 4
 
 
-def test_resume_finds_the_function_and_says_so_if_its_file_is_gone(tmp_path: Path) -> None:
+def test_resume_finds_the_function_and_says_so_if_its_file_is_gone(
+    python: Python, tmp_path: Path
+) -> None:
     write(tmp_path / "study.py", version="1", operation="+ (1 / (n - 1))")
     python("study.py", folder=tmp_path)
     assert stored(tmp_path).status().cells_failed == 1
     write(tmp_path / "study.py", version="1")
     stored(tmp_path).retry()
 
-    nightsweep("resume", "scores", "--store", "s.db", folder=tmp_path)
+    python.nightsweep("resume", "scores", "--store", "s.db", folder=tmp_path)
 
     assert stored(tmp_path).status().cells_done == 3
     (tmp_path / "study.py").unlink()
@@ -220,7 +244,7 @@ def test_resume_finds_the_function_and_says_so_if_its_file_is_gone(tmp_path: Pat
     assert stored(tmp_path).status().cells_done == 3
 
 
-def test_resume_with_another_version_says_what_to_do(tmp_path: Path) -> None:
+def test_resume_with_another_version_says_what_to_do(python: Python, tmp_path: Path) -> None:
     write(tmp_path / "study.py")
     python("study.py", folder=tmp_path)
     write(tmp_path / "study.py", version="2")
@@ -228,7 +252,7 @@ def test_resume_with_another_version_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         AssertionError, match="has the version '2' now, and the sweep was made with '1'"
     ):
-        nightsweep("resume", "scores", "--store", "s.db", folder=tmp_path)
+        python.nightsweep("resume", "scores", "--store", "s.db", folder=tmp_path)
 
 
 def test_functions_without_a_name_of_their_own_are_refused() -> None:
@@ -254,7 +278,9 @@ def test_a_job_is_called_like_its_function() -> None:
     assert (vars(echo)["__name__"], echo.__doc__) == ("echo", "Its argument, of any size.")
 
 
-def test_the_digest_is_of_the_source_when_the_function_was_made(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_source_when_the_function_was_made(
+    python: Python, tmp_path: Path
+) -> None:
     file = tmp_path / "module.py"
     file.write_text("from engine import job\n\n@job\ndef score(n: int) -> int:\n    return n\n")
     ask = "print(module.score.source)"
