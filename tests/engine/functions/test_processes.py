@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,10 +14,9 @@ from engine.functions.messages import dump_error, restore_error
 from engine.kinds import Disconnected, JobError, Permanent, RateLimited, Unreachable
 from tests.engine.functions.raising import Busy, Hopeless, die, echo, hang_once, print_much
 from tests.engine.functions.scenes import QUICK_RETRY, rows, run
+from tests.launcher.processes import Command, Launcher
 from tests.paths import ROOT
-from tests.patience import until, wait_ended, with_stacks
-
-ENVIRONMENT: Mapping[str, str] = with_stacks({**os.environ, "PYTHONPATH": str(ROOT)})
+from tests.patience import until
 
 
 def script(folder: Path, code: str, name: str = "script.py") -> Path:
@@ -29,24 +26,33 @@ def script(folder: Path, code: str, name: str = "script.py") -> Path:
     return file
 
 
-def start(file: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a script in its folder."""
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, file.name, *arguments],
-        cwd=file.parent,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Scripts:
+    """Starts scripts in their folders."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def start(self, file: Path) -> Command:
+        """Start a script, which writes its streams beside it."""
+        output = (file.with_suffix(".out"), file.with_suffix(".err"))
+        return self._launcher.start(
+            [file.name],
+            folder=file.parent,
+            environment={**os.environ, "PYTHONPATH": str(ROOT)},
+            output=output,
+            is_python=True,
+        )
+
+    def execute(self, file: Path) -> tuple[str, str]:
+        """What a script writes to stdout and stderr; it must succeed."""
+        command = self.start(file)
+        assert command.wait() == 0, command.stderr
+        return command.stdout, command.stderr
 
 
-def execute(file: Path, *arguments: str) -> tuple[str, str]:
-    """What a script writes to stdout and stderr; it must succeed."""
-    process = start(file, *arguments)
-    out, err = wait_ended(process)
-    assert process.returncode == 0, err
-    return out, err
+@pytest.fixture
+def scripts(launcher: Launcher) -> Scripts:
+    return Scripts(launcher)
 
 
 def is_alive(process: int) -> bool:
@@ -111,7 +117,7 @@ def test_what_it_prints_goes_to_stderr_and_there_is_nothing_to_read(
         assert err.count(text) == 2
 
 
-def test_processes_end_with_the_run(tmp_path: Path) -> None:
+def test_processes_end_with_the_run(scripts: Scripts, tmp_path: Path) -> None:
     file = script(
         tmp_path,
         """
@@ -127,14 +133,16 @@ def test_processes_end_with_the_run(tmp_path: Path) -> None:
         """,
     )
 
-    out, _ = execute(file)
+    out, _ = scripts.execute(file)
 
     processes = [int(one) for one in out.split()]
     assert 1 <= len(processes) <= 3
     assert not [one for one in processes if is_alive(one)]
 
 
-def test_processes_end_after_their_run_is_killed_also_within_a_call(tmp_path: Path) -> None:
+def test_processes_end_after_their_run_is_killed_also_within_a_call(
+    scripts: Scripts, tmp_path: Path
+) -> None:
     file = script(
         tmp_path,
         """
@@ -151,19 +159,20 @@ def test_processes_end_after_their_run_is_killed_also_within_a_call(tmp_path: Pa
         Sweep("hang", hang, matrix={"n": [1, 2]}).run("s.db", progress=False)
         """,
     )
-    process = start(file)
+    command = scripts.start(file)
     marks = [tmp_path / "1.pid", tmp_path / "2.pid"]
-    until(lambda: all(mark.exists() and mark.read_text() for mark in marks), "both calls")
+    command.until(lambda: all(mark.exists() and mark.read_text() for mark in marks), "both calls")
     workers = [int(mark.read_text()) for mark in marks]
     assert all(map(is_alive, workers))
 
-    process.kill()
-    wait_ended(process)
+    command.kill()
 
     until(lambda: not any(map(is_alive, workers)), "the end of its processes")
 
 
-def test_an_unguarded_script_runs_once_whatever_its_processes_load(tmp_path: Path) -> None:
+def test_an_unguarded_script_runs_once_whatever_its_processes_load(
+    scripts: Scripts, tmp_path: Path
+) -> None:
     file = script(
         tmp_path,
         """
@@ -182,13 +191,13 @@ def test_an_unguarded_script_runs_once_whatever_its_processes_load(tmp_path: Pat
     )
     script(tmp_path, "def double(n): return 2 * n", "helper.py")
 
-    out, err = execute(file)
+    out, err = scripts.execute(file)
 
     assert out == "loaded\nran [0, 2, 4, 6]\n"
     assert "loaded" in err
 
 
-def test_an_unguarded_async_script_runs_once_as_well(tmp_path: Path) -> None:
+def test_an_unguarded_async_script_runs_once_as_well(scripts: Scripts, tmp_path: Path) -> None:
     file = script(
         tmp_path,
         """
@@ -212,7 +221,7 @@ def test_an_unguarded_async_script_runs_once_as_well(tmp_path: Path) -> None:
         """,
     )
 
-    out, _ = execute(file)
+    out, _ = scripts.execute(file)
 
     assert out == "done 3\n"
 
@@ -241,7 +250,7 @@ def test_what_no_other_process_can_load_is_refused_before_anything_runs(
     assert not calls
 
 
-def test_a_file_that_cannot_be_loaded_again_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_loaded_again_is_refused(scripts: Scripts, tmp_path: Path) -> None:
     file = script(
         tmp_path,
         """
@@ -267,7 +276,7 @@ def test_a_file_that_cannot_be_loaded_again_is_refused(tmp_path: Path) -> None:
         """,
     )
 
-    out, _ = execute(file)
+    out, _ = scripts.execute(file)
 
     ended, gone = out.splitlines()
     assert ended.endswith("cannot be loaded in another process: its process ended with exit code 5")
@@ -317,7 +326,7 @@ def test_a_class_of_the_same_name_as_one_of_the_engine_is_not_taken_for_it() -> 
     assert type(restore_error(dump_error(Transient("x")))) is Permanent
 
 
-def test_ctrl_c_is_not_for_the_processes(tmp_path: Path) -> None:
+def test_ctrl_c_is_not_for_the_processes(scripts: Scripts, tmp_path: Path) -> None:
     file = script(
         tmp_path,
         """
@@ -334,7 +343,7 @@ def test_ctrl_c_is_not_for_the_processes(tmp_path: Path) -> None:
         """,
     )
 
-    out, _ = execute(file)
+    out, _ = scripts.execute(file)
 
     assert out == "[1]\n"
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
