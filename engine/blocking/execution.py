@@ -44,7 +44,6 @@ def execute_sweep(
     sweep: Sweep, store: str | Path, *, accept: bool, fresh: bool, progress: bool
 ) -> Status:
     """Submit a sweep and work on it until it is done or stops; see `Sweep.run`."""
-    stop_if_loading()
 
     async def submit(engine: Engine) -> Run:
         await try_opening(sweep, engine.clock)

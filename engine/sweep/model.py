@@ -19,7 +19,7 @@ from engine.documents.malformed import Malformed
 from engine.functions import KIND, FunctionService, as_job
 from engine.functions.cases import Cases
 from engine.functions.source import load as load_object
-from engine.functions.source import python_reference
+from engine.functions.source import python_reference, stop_if_loading
 from engine.kinds import HealthGate
 from engine.registry import Registry
 from engine.sweep.arguments import write_function_sweep
@@ -119,6 +119,8 @@ class Sweep(SweepFields):
             >>> again.status().cells_done
             3
         """
+        # Before the import: a process that only loads the function needs no store, which takes seconds to import.
+        stop_if_loading()
         from engine.blocking import run_sweep
 
         return run_sweep(self, store, accept=accept, fresh=fresh, progress=progress)
