@@ -1,7 +1,7 @@
 """The tests of one cell: how many failed at its threshold, of how many cases."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from engine.core.estimates import Estimate, estimate_by_case, estimate_of
 from engine.core.listed_tests import (
@@ -9,7 +9,7 @@ from engine.core.listed_tests import (
     Listing,
     count_listed_cases,
     is_of_layers,
-    read_flat,
+    read_rounds,
 )
 from engine.core.statistics import Method
 
@@ -123,18 +123,15 @@ class CellTests:
         # Whose variations failed is unknown without names.
         return CaseNumbers(cases, first, first if first == len(failed) else None)
 
-    def one_each_by_case(self) -> tuple[tuple[str, ...], list[bool]] | None:
-        """The names of the cases and whether each has failed, if each has one answer, of layer 0.
+    def one_each(self) -> tuple[tuple[str, ...], list[float]] | None:
+        """The names of the cases and their scores, if each has one answer, of layer 0.
 
         None otherwise, and if the answer does not name and list them all; then `by_case` may know more.
         """
-        if self.listing is None or self.threshold is None or not self.is_one_each:
+        if self.listing is None or self.threshold is None or self._counted:
             return None
-        names, scores = read_flat(self.listing)
-        if len(scores) != self.total or None in names:
-            return None
-        threshold = self.threshold
-        return cast("tuple[str, ...]", names), [score < threshold for score in scores]
+        found = read_rounds(self.listing)
+        return None if found is None or len(found[1]) != self.total else found
 
     def by_case(self) -> dict[str, CaseCounts] | None:
         """The tests of each case by its name; None if the answer does not name and list them all."""

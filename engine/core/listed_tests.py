@@ -106,10 +106,27 @@ def _parse(line: str, usual: object) -> list[Any]:
 
 
 @lru_cache(64)
-def read_flat(encoded: str) -> tuple[tuple[str | None, ...], list[float]]:
-    """The cases and scores of an encoded listing in which each test is of a case of its own, quickly."""
-    _, cases, _, scores = encoded.split("\n")
-    return _names(cases), _parse(scores, None)
+def read_rounds(encoded: str) -> tuple[tuple[str, ...], list[float]] | None:
+    """The names and scores of an encoded listing in which every test is the one answer to a case with a name.
+
+    None for any other listing. Most are of this sort, and a run may have a million of them.
+    """
+    head, cases, layers, scores = encoded.split("\n")
+    number = head.removesuffix(_LAYERED)
+    if number != layers or not cases.startswith("["):
+        return None
+    names = _distinct_names(cases)
+    if names is None or str(len(names)) != number:
+        return None
+    found = _parse(scores, None)
+    return None if None in found else (names, found)
+
+
+@lru_cache(4_096)
+def _distinct_names(line: str) -> tuple[str, ...] | None:
+    """The names of cases, if all have one and no two are equal."""
+    names = _names(line)
+    return None if None in names or len(set(names)) < len(names) else names
 
 
 def count_listed_cases(encoded: str) -> int | None:

@@ -54,19 +54,19 @@ class CaseTable:
             yield name, add_tallies(tally, rest.pop(name)) if name in rest else tally
         yield from rest.items()
 
-    def add_round(self, names: tuple[str, ...], failed: Sequence[bool]) -> None:
-        """Add one first answer to each of these cases, in place."""
+    def add_round(self, names: tuple[str, ...], scores: Sequence[float], threshold: float) -> None:
+        """Add one first answer to each of these cases, in place: those with a score below the threshold failed."""
         if not self._rounds:
             self._names, self._failed = names, array("I", bytes(4 * len(names)))
-        if names != self._names:
-            self.add(
-                {name: CaseTally(1, one, 1, one) for name, one in zip(names, failed, strict=True)}
-            )
+        if names is not self._names and names != self._names:
+            for name, score in zip(names, scores, strict=True):
+                failed = int(score < threshold)
+                self.add({name: CaseTally(1, failed, 1, failed)})
             return
         self._rounds += 1
         counts = self._failed
-        for number, has_failed in enumerate(failed):
-            if has_failed:
+        for number, score in enumerate(scores):
+            if score < threshold:
                 counts[number] += 1
 
     def add(self, tallies: Mapping[str, CaseTally]) -> None:
@@ -116,15 +116,17 @@ class Setting:
 
     def add(self, tests: CellTests) -> None:
         """Add the tests of one answer, in place."""
+        self.is_layered = self.is_layered or tests.is_layered
+        if (found := tests.one_each()) is not None:
+            assert tests.threshold is not None
+            self.add_round(*found, tests.threshold, tests.failed)
+            return
         self.answers += 1
         self.passed += tests.total - tests.failed
         self.failed += tests.failed
         self.most_tests = max(self.most_tests, tests.total)
-        self.is_layered = self.is_layered or tests.is_layered
         self._add_numbers(tests.numbers())
-        if (found := tests.one_each_by_case()) is not None:
-            self.cases.add_round(*found)
-        elif (by_case := tests.by_case()) is not None:
+        if (by_case := tests.by_case()) is not None:
             self.cases.add(
                 {
                     name: CaseTally(one.tests, one.failed, one.first, one.first_failed)
@@ -134,6 +136,25 @@ class Setting:
         else:
             self.unnamed += 1
             self.is_layered = self.is_layered or not tests.is_one_each
+
+    def add_round(
+        self, names: tuple[str, ...], scores: Sequence[float], threshold: float, failed: int
+    ) -> None:
+        """Add an answer with one test for each of these cases, in place; `failed` scores are below the threshold."""
+        total = len(scores)
+        self.answers += 1
+        self.passed += total - failed
+        self.failed += failed
+        if total > self.most_tests:
+            self.most_tests = total
+        if self.first is not None:
+            self.first += total
+            self.first_failed += failed
+            if total > self.most_first:
+                self.most_first = total
+        if self.cases_failed is not None:
+            self.cases_failed += failed
+        self.cases.add_round(names, scores, threshold)
 
     def _add_numbers(self, numbers: CaseNumbers) -> None:
         if numbers.cases is None or numbers.first_failed is None:

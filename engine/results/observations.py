@@ -1,15 +1,19 @@
 """What was observed of a run: its settings with their tests by case, gathered in one pass over its cells."""
 
-from collections.abc import AsyncIterable, Callable, Collection, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 from engine.core.axes import ArgumentAxis, CaseAxis, GroupAxis, RecordAxis
+from engine.core.conditions import Conditions
+from engine.core.listed_tests import is_of_layers, read_rounds
 from engine.core.matrix import MatrixAxis
+from engine.core.model import count_failed
 from engine.core.rows import short_digest
 from engine.core.samples import CaseKey, CaseTally, Sample, Setting
 from engine.core.states import State
-from engine.results.cells import Cell
+from engine.results.cells import Cell, RowRules, cells_of, current_labels
+from engine.store import JobRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,47 +123,109 @@ async def observe(
     `axes` are those of its sweep, and `folded_field` is that of the threshold. Cells that the sweep no longer
     asks for are only counted, and outdated ones count as still to come.
     """
-    fields = tuple(axis.field for axis in axes if axis.field != folded_field)
-    found: dict[tuple[_Identity, float | None], Setting] = {}
-    identities: dict[int, _Identity] = {}
-    past = 0
+    observer = Observer(axes, folded_field)
     async for cell in cells:
-        if cell.is_asked is False:
-            past += 1
+        observer.add(cell)
+    return observer.seen
+
+
+async def observe_jobs(
+    jobs: AsyncIterable[JobRow],
+    rules: RowRules,
+    axes: Sequence[MatrixAxis],
+    wanted: Conditions | None = None,
+) -> Observations:
+    """Gather what was observed of a run from its jobs, as `observe` does; `wanted` selects cells."""
+    observer = Observer(axes, rules.folded_field)
+    selects = wanted is not None and bool(wanted.labels)
+    async for job in jobs:
+        if not selects and observer.add_job(job, rules):
             continue
-        if (identity := identities.get(cell.job.id)) is None:
+        for cell in cells_of(job, rules):
+            if wanted is None or wanted.select_labels(cell.labels):
+                observer.add(cell)
+    return observer.seen
+
+
+class Observer:
+    """Gathers what is observed of a run; `seen` has it in the end."""
+
+    def __init__(self, axes: Sequence[MatrixAxis], folded_field: str | None) -> None:
+        self._fields = tuple(axis.field for axis in axes if axis.field != folded_field)
+        self._settings: dict[tuple[_Identity, float | None], Setting] = {}
+        self._identities: dict[int, _Identity] = {}
+        self._axes = axes
+        self._past = 0
+
+    @property
+    def seen(self) -> Observations:
+        """What was observed."""
+        return Observations(
+            axes=self._fields,
+            case_fields=CaseFields.of(self._axes),
+            settings=list(self._settings.values()),
+            past=self._past,
+        )
+
+    def add(self, cell: Cell) -> None:
+        """Add a cell."""
+        if cell.is_asked is False:
+            self._past += 1
+            return
+        job = cell.job
+        if (identity := self._identities.get(job.id)) is None:
             # The cells of a job may come with those of others between them.
-            if len(identities) > _IDENTITIES:
-                identities.clear()
-            identity = identities[cell.job.id] = _identify(cell, fields)
-        key = (identity, cell.threshold)
-        if (setting := found.get(key)) is None:
-            setting = found[key] = _new_setting(identity, cell.threshold)
+            if len(self._identities) > _IDENTITIES:
+                self._identities.clear()
+            identity = self._identities[job.id] = self._identify(cell.labels, job.documents)
+        setting = self._find_setting(identity, cell.threshold)
         if cell.is_outdated or cell.tests is None:
             state = State.PENDING if cell.is_outdated else State(cell.state)
             setting.coverage.add(state, has_numbers=False)
-            continue
+            return
         setting.coverage.add(State(cell.state), has_numbers=True)
         setting.add(cell.tests)
-        setting.add_values(cell.job.values)
-    return Observations(
-        axes=fields, case_fields=CaseFields.of(axes), settings=list(found.values()), past=past
-    )
+        setting.add_values(job.values)
 
+    def add_job(self, job: JobRow, rules: RowRules) -> bool:
+        """Add all cells of a job at once, if its answer is of the usual sort; returns whether it was.
 
-def _identify(cell: Cell, fields: Sequence[str]) -> _Identity:
-    """What tells the setting of a job from others, but for the threshold."""
-    labels, documents = cell.labels, cell.job.documents
-    return (
-        tuple([labels.get(name) for name in fields]),
-        tuple([documents.get(name) for name in fields]),
-    )
+        That is: of a threshold, with one test for each named case, and none without an answer. It gives what
+        `add` gives for each of its cells, in a third of the time.
+        """
+        if job.listing is None or job.scores is None or job.threshold is None:
+            return False
+        if job.is_asked is False or job.outdated or job.unanswered or rules.folded_field is None:
+            return False
+        found = read_rounds(job.listing)
+        if found is None or len(found[1]) != (job.passed or 0) + (job.failed or 0):
+            return False
+        names, scores = found
+        is_layered = is_of_layers(job.listing)
+        identity = self._identify(current_labels(job, rules.names), job.documents)
+        for threshold in job.cells:
+            setting = self._find_setting(identity, threshold)
+            setting.coverage.answered += 1
+            setting.is_layered = setting.is_layered or is_layered
+            setting.add_round(names, scores, threshold, count_failed(job.scores, threshold))
+            if job.values:
+                setting.add_values(job.values)
+        return True
 
+    def _identify(self, labels: Mapping[str, Any], documents: Mapping[str, str]) -> _Identity:
+        """What tells the setting of a job from others, but for the threshold."""
+        return (
+            tuple([labels.get(name) for name in self._fields]),
+            tuple([documents.get(name) for name in self._fields]),
+        )
 
-def _new_setting(identity: _Identity, threshold: float | None) -> Setting:
-    labels, digests = identity
-    return Setting(
-        labels=labels,
-        digests=tuple(None if one is None else short_digest(one) for one in digests),
-        threshold=threshold,
-    )
+    def _find_setting(self, identity: _Identity, threshold: float | None) -> Setting:
+        key = (identity, threshold)
+        if (setting := self._settings.get(key)) is None:
+            labels, digests = identity
+            setting = self._settings[key] = Setting(
+                labels=labels,
+                digests=tuple(None if one is None else short_digest(one) for one in digests),
+                threshold=threshold,
+            )
+        return setting

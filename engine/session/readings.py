@@ -24,7 +24,7 @@ from engine.results.analysis import Analysis
 from engine.results.cases import cases
 from engine.results.cells import Cell, RowRules, cells
 from engine.results.findings import findings
-from engine.results.observations import observe
+from engine.results.observations import observe_jobs
 from engine.results.rows import rows, rows_of
 from engine.session import inspection
 from engine.session.conditions import read_conditions, to_labels_like
@@ -173,8 +173,7 @@ class RunReadings:
         wanted = read_conditions(self.facts, self.name, where)
         labels = to_labels_like(self.facts, wanted.labels)
         jobs = self._store.reader.job_rows(await self._find_row(), labels=labels)
-        found = (cell async for cell in cells(jobs, rules) if wanted.select_labels(cell.labels))
-        seen = await observe(found, axes, rules.folded_field)
+        seen = await observe_jobs(jobs, rules, axes, wanted)
         await self._find_row()
         names = {axis.axis.name: axis.field for axis in axes}
         return Analysis(seen, names | {axis.field: axis.field for axis in axes})

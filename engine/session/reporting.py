@@ -11,11 +11,11 @@ from engine.core.reports import ReportData, WorstFindings
 from engine.core.runs import Event
 from engine.core.status import Status
 from engine.results.analysis import Analysis
-from engine.results.cells import RowRules, cells
+from engine.results.cells import RowRules
 from engine.results.comparisons import compare_axes, count_flaky, means_by
 from engine.results.effort import EffortCounter
 from engine.results.heat import choose_axes, curves_of, heat_map_of
-from engine.results.observations import observe
+from engine.results.observations import observe_jobs
 from engine.results.ranking import AnswerRanking, drop_milder
 from engine.results.worst import collect_worst
 from engine.store import JobRow
@@ -50,7 +50,7 @@ async def gather_report(
     axes = choose_axes(facts.axes, folded)
     row_axis = "" if axes is None else axes.row
     effort, ranking = EffortCounter(row_axis), AnswerRanking()
-    seen = await observe(cells(_count(jobs, effort, ranking), rules), facts.axes, folded)
+    seen = await observe_jobs(_count(jobs, effort, ranking), rules, facts.axes)
     analysis = Analysis(seen, {axis.field: axis.field for axis in facts.axes})
     heat_map = None if axes is None else heat_map_of(analysis, axes)
     return ReportData(
