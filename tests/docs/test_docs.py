@@ -1,8 +1,7 @@
 """The documentation is true: its examples are read and run, its lists are complete."""
 
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from engine.settings import Settings
 from engine.sweep.schema import LimitsPart, RetryPart, SweepFile
 from jobs.http import Unanswered
 from tests.docs.pages import PAGES, blocks
+from tests.launcher.processes import Launcher
 from tests.paths import ROOT
 
 QUICKSTART = "docs/examples/quickstart.yaml"
@@ -77,7 +77,10 @@ def asks_the_model(block: str) -> bool:
     "programs", list(_together()), ids=lambda programs: ", ".join(one[0] for one in programs)
 )
 def test_every_python_example_in_the_docs_runs(
-    programs: list[tuple[str, str, dict[str, str]]], tmp_path: Path, built_in_model: Path
+    programs: list[tuple[str, str, dict[str, str]]],
+    launcher: Launcher,
+    tmp_path: Path,
+    built_in_model: Path,
 ) -> None:
     # Of the quickstart one prompt and one group, and answers of few words: the whole of it takes the model minutes.
     quickstart = yaml.safe_load((ROOT / QUICKSTART).read_text())
@@ -89,12 +92,8 @@ def test_every_python_example_in_the_docs_runs(
     for where, block, modules in programs:
         for name, text in modules.items():
             (tmp_path / name).write_text(text)
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", hurried(block)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=500,
+        done = launcher.run(
+            ["-c", hurried(block)], folder=tmp_path, environment=os.environ, is_python=True
         )
 
         assert done.returncode == 0, f"{where}: {done.stderr}"

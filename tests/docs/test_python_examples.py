@@ -1,31 +1,49 @@
-"""The Python files in docs/examples, each started as a user starts it: as a process, in a folder of its own."""
+"""The Python files in docs/examples, each started as a user starts it: as a script, in a folder of its own."""
 
 import os
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
-import anyio
+import anyio.to_thread
+import pytest
 
 from tests.engine.store.scenes import rows
 from tests.jobs.chat.server import Asked, chat_server, completion
+from tests.launcher.processes import Launcher
 from tests.paths import ROOT
 
 FOLDER = ROOT / "docs/examples"
 
 
-async def start(folder: Path, script: str, **environment: str) -> list[str]:
-    """Start an example in a folder and return the lines that it prints; fails if the example does."""
-    for file in (script, Path(script).with_suffix(".csv").name):
-        if (FOLDER / file).exists() and not (folder / file).exists():
-            shutil.copy(FOLDER / file, folder)
-    done: CompletedProcess[bytes] = await anyio.run_process(
-        [sys.executable, script], cwd=folder, env={**os.environ, **environment}, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().splitlines()
+class Examples:
+    """Starts examples, each in a folder of its own."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    async def start(self, folder: Path, script: str, **environment: str) -> list[str]:
+        """Start an example in a folder and return the lines that it prints; fails if the example does."""
+        for file in (script, Path(script).with_suffix(".csv").name):
+            if (FOLDER / file).exists() and not (folder / file).exists():
+                shutil.copy(FOLDER / file, folder)
+        done = await anyio.to_thread.run_sync(
+            partial(
+                self._launcher.run,
+                [script],
+                folder=folder,
+                environment={**os.environ, **environment},
+                is_python=True,
+            )
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+def examples(launcher: Launcher) -> Examples:
+    return Examples(launcher)
 
 
 def attempts(store: Path) -> int:
@@ -44,6 +62,7 @@ def test_every_python_example_is_named_by_a_test() -> None:
 
 
 async def test_an_async_function_asks_each_cell_once_and_waits_when_it_is_told_to(
+    examples: Examples,
     tmp_path: Path,
 ) -> None:
     def answer(asked: Asked) -> tuple[int, Any]:
@@ -53,9 +72,9 @@ async def test_an_async_function_asks_each_cell_once_and_waits_when_it_is_told_t
         return 200, completion("I'm sorry, no." if "lock" in text else "Well, knead the dough.")
 
     async with chat_server(answer) as server:
-        first = await start(tmp_path, "async_function.py", MODEL_URL=server.base_url)
+        first = await examples.start(tmp_path, "async_function.py", MODEL_URL=server.base_url)
         asked = len(server.questions)
-        second = await start(tmp_path, "async_function.py", MODEL_URL=server.base_url)
+        second = await examples.start(tmp_path, "async_function.py", MODEL_URL=server.base_url)
 
     # Two models, three prompts, two temperatures, two repeats; one was told to wait.
     assert first[0] == "24 of 24 cells answered"
@@ -68,10 +87,12 @@ async def test_an_async_function_asks_each_cell_once_and_waits_when_it_is_told_t
     assert len(server.questions) == asked
 
 
-async def test_a_plain_function_runs_in_processes_and_is_not_called_again(tmp_path: Path) -> None:
-    first = await start(tmp_path, "processes.py")
+async def test_a_plain_function_runs_in_processes_and_is_not_called_again(
+    examples: Examples, tmp_path: Path
+) -> None:
+    first = await examples.start(tmp_path, "processes.py")
     called = attempts(tmp_path / "bootstrap.db")
-    second = await start(tmp_path, "processes.py")
+    second = await examples.start(tmp_path, "processes.py")
 
     # Wider samples have narrower intervals.
     widths = [float(line.split(": ")[1]) for line in first[1:]]
@@ -81,9 +102,11 @@ async def test_a_plain_function_runs_in_processes_and_is_not_called_again(tmp_pa
     assert called == attempts(tmp_path / "bootstrap.db") == 30
 
 
-async def test_the_lines_of_a_table_are_crossed_with_the_matrix(tmp_path: Path) -> None:
-    first = await start(tmp_path, "cases.py")
-    second = await start(tmp_path, "cases.py")
+async def test_the_lines_of_a_table_are_crossed_with_the_matrix(
+    examples: Examples, tmp_path: Path
+) -> None:
+    first = await examples.start(tmp_path, "cases.py")
+    second = await examples.start(tmp_path, "cases.py")
 
     assert first == [
         "8 of 8 cells answered",
@@ -100,22 +123,24 @@ async def test_the_lines_of_a_table_are_crossed_with_the_matrix(tmp_path: Path) 
     assert attempts(tmp_path / "arithmetic.db") == 8
 
 
-async def test_a_case_that_is_added_to_the_table_is_all_that_is_asked(tmp_path: Path) -> None:
-    await start(tmp_path, "cases.py")
+async def test_a_case_that_is_added_to_the_table_is_all_that_is_asked(
+    examples: Examples, tmp_path: Path
+) -> None:
+    await examples.start(tmp_path, "cases.py")
     with (tmp_path / "cases.csv").open("a") as table:
         table.write("more,What is 1 + 1?,2\n")
 
-    lines = await start(tmp_path, "cases.py")
+    lines = await examples.start(tmp_path, "cases.py")
 
     assert lines[0] == "10 of 10 cells answered"
     assert attempts(tmp_path / "arithmetic.db") == 10
 
 
 async def test_a_chat_sweep_asks_the_built_in_model_once_for_each_cell(
-    tmp_path: Path, built_in_model: Path
+    examples: Examples, tmp_path: Path, built_in_model: Path
 ) -> None:
-    first = await start(tmp_path, "chat_sweep.py")
-    second = await start(tmp_path, "chat_sweep.py")
+    first = await examples.start(tmp_path, "chat_sweep.py")
+    second = await examples.start(tmp_path, "chat_sweep.py")
 
     assert first[0] == "4 of 4 cells answered"
     starts = ("france none", "france brief", "japan none", "japan brief")
