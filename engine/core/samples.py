@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from engine.core.cell_tests import CaseNumbers, CellTests
@@ -50,7 +51,7 @@ class CaseTable:
     def __iter__(self) -> Iterator[tuple[str, CaseTally]]:
         rest = dict(self._counts)
         for name, failed in zip(self._names, self._failed, strict=True):
-            tally = CaseTally(self._rounds, failed, self._rounds, failed)
+            tally = _tally_rounds(self._rounds, failed)
             yield name, add_tallies(tally, rest.pop(name)) if name in rest else tally
         yield from rest.items()
 
@@ -76,9 +77,15 @@ class CaseTable:
             self._counts[name] = tally if before is None else add_tallies(before, tally)
 
 
+@lru_cache(16_384)
+def _tally_rounds(rounds: int, failed: int) -> CaseTally:
+    """The tally of a case that was asked once in each of so many answers: few are different."""
+    return CaseTally(rounds, failed, rounds, failed)
+
+
 def add_tallies(one: CaseTally, other: CaseTally) -> CaseTally:
     """The sum of two tallies."""
-    return CaseTally(*map(int.__add__, one, other))
+    return CaseTally(one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3])
 
 
 @dataclass(slots=True, kw_only=True)

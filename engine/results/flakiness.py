@@ -1,9 +1,13 @@
 """Flaky cases: those that a setting asked more than once, and whose first answers do not all agree."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
+from operator import itemgetter
 from typing import Any
 
+from engine.core.samples import CaseKey, Setting
 from engine.core.statistics import VarianceComponents, any_failure_in_k, variance_components
 from engine.results.observations import Observations, case_name
 
@@ -54,41 +58,48 @@ class Flakiness:
 
 def find_flaky(seen: Observations, threshold: float | None, *, most: int = 1_000) -> Flakiness:
     """Compare the repeats of each case in each setting at a threshold; lists at most `most` flaky cases."""
-    counts: list[tuple[int, int]] = []
-    flaky: list[FlakyCase] = []
-    for setting in seen.at(threshold):
-        for key, tally in seen.tallies(setting):
-            if tally.first < 2:
+    counts: Counter[tuple[int, int]] = Counter()
+    flaky: list[tuple[float, int, int, Setting, CaseKey]] = []
+    for setting, by_case in seen.each_tallies(seen.at(threshold)):
+        for key, tally in by_case:
+            failed, of = tally.first_failed, tally.first
+            if of < 2:
                 continue
-            counts.append((tally.first_failed, tally.first))
-            if 0 < tally.first_failed < tally.first:
-                flaky.append(
-                    FlakyCase(
-                        labels=dict(zip(seen.axes, setting.labels, strict=True)),
-                        case=case_name(key),
-                        failed=tally.first_failed,
-                        answers=tally.first,
-                    )
-                )
-    flaky.sort(key=lambda one: abs(one.failed / one.answers - 0.5))
+            counts[failed, of] += 1
+            if 0 < failed < of:
+                flaky.append((abs(failed / of - 0.5), failed, of, setting, key))
     repeats = max((of for _, of in counts), default=0)
-    whole = [(failed, of) for failed, of in counts if of == repeats]
+    whole = {failed: times for (failed, of), times in counts.items() if of == repeats}
     return Flakiness(
         threshold=threshold,
-        always=sum(failed == of for failed, of in counts),
+        always=sum(times for (failed, of), times in counts.items() if failed == of),
         sometimes=len(flaky),
-        never=sum(failed == 0 for failed, _ in counts),
+        never=sum(times for (failed, _), times in counts.items() if failed == 0),
         repeats=repeats,
-        any_failure=_mean_chance(whole, repeats),
-        any_failure_in_one=_mean_chance(whole, 1),
-        spread=variance_components(counts),
-        flaky=tuple(flaky[:most]),
+        any_failure=_mean_chance(whole, repeats, repeats),
+        any_failure_in_one=_mean_chance(whole, repeats, 1),
+        spread=variance_components(list(counts.elements())),
+        flaky=tuple(
+            FlakyCase(
+                labels=dict(zip(seen.axes, setting.labels, strict=True)),
+                case=case_name(key),
+                failed=failed,
+                answers=of,
+            )
+            for _, failed, of, setting, key in nsmallest(most, flaky, key=itemgetter(0))
+        ),
     )
 
 
-def _mean_chance(counts: Sequence[tuple[int, int]], k: int) -> float | None:
-    """The mean chance, over cases of (failed, answers), that at least one of `k` answers fails."""
+def _mean_chance(failures: Mapping[int, int], answers: int, k: int) -> float | None:
+    """The mean chance that at least one of `k` answers to a case fails.
+
+    `failures` has how many cases failed in so many of their `answers`. None without cases.
+    """
     chances = [
-        chance for failed, of in counts if (chance := any_failure_in_k(failed, of, k)) is not None
+        (chance, times)
+        for failed, times in failures.items()
+        if (chance := any_failure_in_k(failed, answers, k)) is not None
     ]
-    return sum(chances) / len(chances) if chances else None
+    cases = sum(times for _, times in chances)
+    return sum(chance * times for chance, times in chances) / cases if cases else None

@@ -1,6 +1,14 @@
 """What was observed of a run: its settings with their tests by case, gathered in one pass over its cells."""
 
-from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -94,14 +102,22 @@ class Observations:
 
         return find
 
-    def tallies(
-        self, setting: Setting, by: Collection[str] = ()
-    ) -> list[tuple[CaseKey, CaseTally]]:
-        """The tests of a setting by case; none of answers that do not name their cases. `by` is as for `keys`."""
-        scope, case = self.keys(by)(setting)
-        if case is None:
-            return [((*scope, name), tally) for name, tally in setting.cases]
-        return [(case, setting.tally)] if setting.answers else []
+    def tallies(self, setting: Setting) -> list[tuple[CaseKey, CaseTally]]:
+        """The tests of a setting by case; none of answers that do not name their cases."""
+        [(_, found)] = self.each_tallies([setting])
+        return found
+
+    def each_tallies(
+        self, settings: Iterable[Setting], by: Collection[str] = ()
+    ) -> Iterator[tuple[Setting, list[tuple[CaseKey, CaseTally]]]]:
+        """Yield each setting with its tests by case, as in `tallies`; `by` is as for `keys`."""
+        keys = self.keys(by)
+        for setting in settings:
+            scope, case = keys(setting)
+            if case is None:
+                yield setting, [((*scope, name), tally) for name, tally in setting.cases]
+            else:
+                yield setting, [(case, setting.tally)] if setting.answers else []
 
     def sample(self, settings: Collection[Setting], by: Collection[str] = ()) -> Sample:
         """The tests of these settings, by case; axes in `by` are not part of a case."""

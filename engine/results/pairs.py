@@ -135,11 +135,10 @@ def _tally_levels(seen: Observations, axis: str, threshold: float | None) -> dic
     """The tests of each value of an axis."""
     at = seen.axes.index(axis)
     levels: dict[Level, Tallies] = {}
-    for setting in seen.at(threshold):
-        tallies = dict(seen.tallies(setting, [axis]))
+    for setting, by_case in seen.each_tallies(seen.at(threshold), [axis]):
         identity = tuple(zip(setting.labels, setting.digests, strict=True))
         level, rest = identity[at], identity[:at] + identity[at + 1 :]
-        levels.setdefault(level, {})[rest] = tallies
+        levels.setdefault(level, {})[rest] = dict(by_case)
     return levels
 
 
