@@ -159,7 +159,7 @@ FUNCTION = """\
 from engine import Sweep, job
 from jobs.mine import NUMBER
 
-@job(version="1", processes=2)
+@job(version="1", processes=1)
 def scored(seed: int) -> dict[str, int]:
     return {"score": seed * NUMBER}
 
@@ -340,8 +340,13 @@ def test_optional_imports_are_still_optional(tmp_path: Path) -> None:
     ]
 
 
-@each_host
-@pytest.mark.parametrize("file", ["engine/__init__.py", "engine.py"])
+@pytest.mark.parametrize(
+    ("host", "file"),
+    [
+        *((host, "engine/__init__.py") for host in (as_script, as_module, as_notebook, as_test)),
+        (as_script, "engine.py"),
+    ],
+)
 def test_python_names_the_file_of_a_package_engine_of_the_user(
     host: Host, file: str, tmp_path: Path
 ) -> None:
@@ -369,13 +374,10 @@ def test_pytest_finds_ours_before_its_tests_if_conftest_imports_it(tmp_path: Pat
 @pytest.mark.parametrize(
     "files",
     [
-        {"jobs/batch.sh": ""},
-        {**OWN_JOBS, "jobs/chat.py": ""},
-        OWN_ENGINE_FOLDER,
-        {"engine/__init__.py": ""},
-        {"jobs.py": "", "engine.py": ""},
+        {**OWN_JOBS, "jobs/chat.py": "", "engine/__init__.py": ""},
+        {"jobs/batch.sh": "", **OWN_ENGINE_FOLDER, "jobs.py": "", "engine.py": ""},
     ],
-    ids=["data", "package jobs", "folder engine", "package engine", "files"],
+    ids=["packages", "folders and files"],
 )
 def test_the_command_works_beside_any_folders(files: Mapping[str, str], tmp_path: Path) -> None:
     write(tmp_path, files)
