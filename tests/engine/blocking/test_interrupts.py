@@ -11,8 +11,9 @@ from textwrap import dedent
 
 from engine import Row, open_run
 from engine.core.states import State
+from tests.launcher.processes import Command, Launcher
 from tests.paths import ROOT
-from tests.patience import until, wait_ended, with_stacks
+from tests.patience import wait_ended, with_stacks
 
 SCRIPT = """
 from pathlib import Path
@@ -40,23 +41,22 @@ def environment(grace_s: float) -> Mapping[str, str]:
 
 
 @contextmanager
-def script(folder: Path, grace_s: float) -> Iterator["subprocess.Popen[str]"]:
+def script(launcher: Launcher, folder: Path, grace_s: float) -> Iterator[Command]:
     """The script, with two of its four calls answered and two in flight."""
     file = folder / "script.py"
     file.write_text(dedent(SCRIPT))
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, str(file)],
-        env=environment(grace_s),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    command = launcher.start(
+        [str(file)],
+        folder=folder,
+        environment=environment(grace_s),
+        output=(folder / "stdout", folder / "stderr"),
+        is_python=True,
     )
     try:
-        until(lambda: _is_half_way(folder), "two answers and two calls in flight")
-        yield process
+        command.until(lambda: _is_half_way(folder), "two answers and two calls in flight")
+        yield command
     finally:
-        process.kill()
-        process.communicate()
+        command.kill()
 
 
 def _is_half_way(folder: Path) -> bool:
@@ -70,27 +70,24 @@ def answered(folder: Path) -> list[Row]:
     return [row for row in rows if row.state == State.SUCCEEDED]
 
 
-def start_again(folder: Path) -> str:
+def start_again(launcher: Launcher, folder: Path) -> str:
     """What the script prints when it is simply started again, with nothing in its way."""
     (folder / "open").touch()
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, str(folder / "script.py")],
-        env=environment(1),
-        capture_output=True,
-        text=True,
-        check=True,
+    done = launcher.run(
+        [str(folder / "script.py")], folder=folder, environment=environment(1), is_python=True
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_first_interrupt_gives_back_what_is_in_flight_and_says_how_to_go_on(
-    tmp_path: Path,
+    launcher: Launcher, tmp_path: Path
 ) -> None:
-    with script(tmp_path, grace_s=0.2) as process:
-        process.send_signal(signal.SIGINT)
-        _, err = wait_ended(process)
+    with script(launcher, tmp_path, grace_s=0.2) as command:
+        command.send_signal(signal.SIGINT)
+        code, err = command.wait(), command.stderr
 
-    assert process.returncode == 130, err
+    assert code == 130, err
     assert "Traceback" not in err
     assert "stopping after the calls in flight; interrupt again to stop now" in err
     assert "night was interrupted, and its answers are kept: run it again, or use" in err
@@ -98,31 +95,32 @@ def test_the_first_interrupt_gives_back_what_is_in_flight_and_says_how_to_go_on(
     assert len(answered(tmp_path)) == 2
     status = open_run("night", tmp_path / "s.db").status()
     assert status.jobs[State.RUNNING] == 0
-    assert start_again(tmp_path) == "[0, 1, 2, 3]\n"
+    assert start_again(launcher, tmp_path) == "[0, 1, 2, 3]\n"
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "3", "2", "3"]
 
 
-def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
-    with script(tmp_path, grace_s=300) as process:
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, err = wait_ended(process)
+def test_the_second_interrupt_stops_at_once(launcher: Launcher, tmp_path: Path) -> None:
+    with script(launcher, tmp_path, grace_s=300) as command:
+        command.send_signal(signal.SIGINT)
+        command.until(lambda: command.stderr.endswith("\n"), "its answer to the interrupt")
+        first = command.stderr
+        command.send_signal(signal.SIGINT)
+        code, err = command.wait(), command.stderr
 
     assert "stopping after the calls in flight" in first
-    assert process.returncode == 130, err
+    assert code == 130, err
     assert "stopping at once; nothing that was answered is lost" in err
     assert open_run("night", tmp_path / "s.db").status().jobs[State.RUNNING] == 0
-    assert start_again(tmp_path) == "[0, 1, 2, 3]\n"
+    assert start_again(launcher, tmp_path) == "[0, 1, 2, 3]\n"
 
 
-def test_a_script_that_was_killed_is_simply_started_again(tmp_path: Path) -> None:
-    with script(tmp_path, grace_s=1) as process:
-        process.kill()
-        wait_ended(process)
+def test_a_script_that_was_killed_is_simply_started_again(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    with script(launcher, tmp_path, grace_s=1) as command:
+        command.kill()
 
-    assert start_again(tmp_path) == "[0, 1, 2, 3]\n"
+    assert start_again(launcher, tmp_path) == "[0, 1, 2, 3]\n"
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "3", "2", "3"]
 
 
