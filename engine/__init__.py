@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         Comparison,
         FlippedCase,
         RateChange,
+        Shift,
+        ValueChange,
     )
     from engine.core.errors import (
         IdentityChanged,
@@ -134,6 +136,7 @@ __all__ = [
     "RunInfo",
     "RunState",
     "Settings",
+    "Shift",
     "Source",
     "Status",
     "StopReason",
@@ -145,6 +148,7 @@ __all__ = [
     "Transient",
     "UnreadReply",
     "UsageError",
+    "ValueChange",
     "chat",
     "check",
     "job",
@@ -155,7 +159,16 @@ __all__ = [
 # Imported when first asked for: `nightsweep --help` needs none of them.
 _HOMES = {
     **dict.fromkeys(
-        ("CaseChange", "Change", "ChangedText", "Comparison", "FlippedCase", "RateChange"),
+        (
+            "CaseChange",
+            "Change",
+            "ChangedText",
+            "Comparison",
+            "FlippedCase",
+            "RateChange",
+            "Shift",
+            "ValueChange",
+        ),
         "engine.core.comparisons",
     ),
     **dict.fromkeys(

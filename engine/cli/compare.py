@@ -67,7 +67,8 @@ def compare(
 ) -> None:
     """Show what changed from one run to another.
 
-    Better, worse or not to be told apart, over the cells and cases of both; then the cases that flipped.
+    Better, worse or not to be told apart, over the cells and cases of both; the means of values; then the
+    cases that flipped.
 
     With one run: since its sweep was edited.
     """
@@ -103,14 +104,19 @@ async def _print(run: "Run", before: "Run | None", comparison: "Comparison", wor
         comparison_lines,
         flipped_lines,
         flipped_words,
+        has_rates,
         setting_lines,
         table_lines,
+        value_lines,
     )
 
     width = get_terminal_size().columns if sys.stdout.isatty() else None
     output.write_lines(output.fit(comparison_lines(comparison), sys.stdout))
     output.write_lines(table_lines(comparison, width))
+    output.write_lines(value_lines(comparison, width))
     output.write_lines(output.fit(setting_lines(comparison), sys.stdout))
+    if not has_rates(comparison):
+        return
     output.write_lines(["", flipped_words(comparison, min(worst, len(comparison.flipped))), ""])
     try:
         flipped = await run.flipped_cases(comparison, before, limit=worst)

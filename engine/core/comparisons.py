@@ -64,6 +64,56 @@ class RateChange:
     """`p` corrected by Holm's rule for all rates of the same table at this threshold."""
 
 
+class Shift(StrEnum):
+    """How the mean of a value in the later of two runs lies to that in the earlier one.
+
+    Whether higher is better is for the reader to say.
+
+    Example:
+        >>> str(Shift.HIGHER)
+        'higher'
+    """
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    UNKNOWN = "cannot be told apart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueChange:
+    """The means of a value of the job kind in two runs, over the cells and cases in which both have it.
+
+    Means and their difference are in the unit of the value; of true and false, they are shares that are true, from
+    0 to 1. Each case has the same weight, and `p` is the exact probability of a difference at least as large by
+    chance.
+
+    Example:
+        >>> run.compare().values
+        ()
+    """
+
+    name: str
+    is_share: bool
+    """Whether the value is true or false, so that the means are shares."""
+    cells: int
+    """Cells of the later run that have the value in both."""
+    cases: int
+    """The cases in which both have it."""
+    mean_before: float
+    mean_after: float
+    difference: float
+    """`mean_after` minus `mean_before`."""
+    low: float | None
+    """The low end of the 95 % interval of the difference by case; None for a number that differs alike in all
+    cases, whose spread is unknown."""
+    high: float | None
+    p: float
+    p_corrected: float
+    """`p` corrected by Holm's rule for all values that were compared."""
+    change: Shift
+    """Higher or lower if `p_corrected` is below 0.05."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseChange:
     """A case that failed in at least half of its first answers in one of two runs, and in fewer in the other.
@@ -182,3 +232,5 @@ class Comparison:
     """One for each setting (all repeats of a cell) of either run, in the order of the later one."""
     flipped: tuple[CaseChange, ...]
     """The cases that flipped: those that became worse first, the largest change first."""
+    values: tuple[ValueChange, ...] = ()
+    """One for each number, and each true or false, that answers of both have as a value, by name."""

@@ -7,7 +7,14 @@ from textwrap import wrap
 
 from rich.cells import cell_len, set_cell_size
 
-from engine.core.comparisons import Change, Comparison, FlippedCase, RateChange
+from engine.core.comparisons import (
+    Change,
+    Comparison,
+    FlippedCase,
+    RateChange,
+    Shift,
+    ValueChange,
+)
 from engine.core.findings import JudgedTest
 from engine.core.listing import quantity
 from engine.core.rows import Coverage
@@ -23,6 +30,7 @@ _NAME_MIN = 8
 _ROWS_MAX = 40
 """The most rows of a table, and the most settings that are listed."""
 _HEAD = ("", "cases", "before", "after", "points", "95 % interval", "p", "")
+_VALUE_HEAD = ("", "cases", "before", "after", "change", "95 % interval", "p", "")
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -46,7 +54,11 @@ def comparison_lines(comparison: Comparison) -> list[str]:
             " compared as two samples, if at all"
         )
     lines.append("")
-    lines += [f"{_sentence(one, comparison)}" for one in comparison.overall]
+    lines += [
+        _sentence(one, comparison)
+        for one in comparison.overall
+        if _has_rates(one) or not comparison.values
+    ]
     if not comparison.overall:
         lines.append("nothing can be compared: no cell has numbers on both sides")
     return lines
@@ -61,13 +73,35 @@ def table_lines(comparison: Comparison, width: int | None = None) -> list[str]:
     for axis, rates in comparison.by_axis.items():
         for threshold in dict.fromkeys(one.threshold for one in rates):
             at = [one for one in rates if one.threshold == threshold]
-            lines += ["", *_table(f"{axis}{at_threshold(threshold)}", axis, at, width)]
+            if any(map(_has_rates, at)):
+                lines += ["", *_table(f"{axis}{at_threshold(threshold)}", axis, at, width)]
     return lines
+
+
+def value_lines(comparison: Comparison, width: int | None = None) -> list[str]:
+    """A table of the values that answers of both runs have; none without any.
+
+    On a terminal of `width` columns long names are cut.
+    """
+    values = comparison.values
+    if not values:
+        return []
+    counts = {one.cases for one in values}
+    over = f", over {quantity(min(counts), 'case')}" if len(counts) == 1 else ""
+    head, rows = list(_VALUE_HEAD), [_value_row(one) for one in values]
+    if over:
+        for row in (head, *rows):
+            del row[1]
+    return [
+        "",
+        f"values: means, of true and false the share of true{over}",
+        *_grid(head, rows, width),
+    ]
 
 
 def setting_lines(comparison: Comparison) -> list[str]:
     """How many settings changed, and a line for each that is better or worse; prose, to be wrapped."""
-    if not comparison.cells:
+    if not comparison.cells or not has_rates(comparison):
         return []
     # After an edit, what has no earlier answer is rather unchanged than new.
     shown = [one for one in Change if not (comparison.is_edit and one is Change.NEW)]
@@ -96,6 +130,11 @@ def flipped_lines(
     for one in flipped:
         lines += _flipped_lines(one, comparison, width)
     return lines
+
+
+def has_rates(comparison: Comparison) -> bool:
+    """Whether rates are to be shown: not if answers have values alone, and no tests."""
+    return not comparison.values or any(map(_has_rates, comparison.overall))
 
 
 def flipped_words(comparison: Comparison, shown: int) -> str:
@@ -156,6 +195,10 @@ def _sentence(rate: RateChange, comparison: Comparison) -> str:
     return f"{words}; so many cases would have shown {100 * rate.detectable:.0f} points"
 
 
+def _has_rates(rate: RateChange) -> bool:
+    return rate.rate_before is not None and rate.rate_after is not None
+
+
 def _rates_words(rate: RateChange) -> str:
     if rate.rate_before is None or rate.rate_after is None or rate.difference is None:
         return "unknown rates"
@@ -183,17 +226,41 @@ def _table(title: str, axis: str, rates: Sequence[RateChange], width: int | None
         ]
         for one in shown
     ]
-    widths = [max(map(cell_len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    return [title, *_grid(_HEAD, rows, width), *_more(len(rates) - len(shown))]
+
+
+def _value_row(value: ValueChange) -> list[str]:
+    interval = "-"
+    if value.low is not None and value.high is not None:
+        interval = f"{_number(value.low, '+')} to {_number(value.high, '+')}"
+    return [
+        plain(value.name),
+        f"{value.cases:,}",
+        _number(value.mean_before),
+        _number(value.mean_after),
+        _number(value.difference, "+"),
+        interval,
+        _p(value.p_corrected),
+        "unclear" if value.change is Shift.UNKNOWN else value.change.value,
+    ]
+
+
+def _number(number: float, sign: str = "-") -> str:
+    """A number of few figures, with its sign always (`+`) or if it is negative (`-`)."""
+    if 1_000 <= abs(number) < 10_000_000:
+        return f"{number:{sign},.0f}"
+    return f"{number:{sign}.4g}"
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Rows under their heading; on a terminal of `width` columns the names, which come first, are cut."""
+    widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
     if width is not None:
         room = width - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)
         widths[0] = max(_NAME_MIN, min(widths[0], room))
     return [
-        title,
-        *(
-            _GAP.join(_fit(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
-            for row in [_HEAD, ["-" * size for size in widths], *rows]
-        ),
-        *_more(len(rates) - len(shown)),
+        _GAP.join(_fit(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        for row in [head, ["-" * size for size in widths], *rows]
     ]
 
 

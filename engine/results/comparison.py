@@ -16,6 +16,7 @@ from engine.core.statistics import (
 )
 from engine.results.matching import Matched
 from engine.results.observations import Observations, case_name
+from engine.results.value_changes import compare_values
 
 LEVEL_OF_P = 0.05
 """The corrected p from which on two rates cannot be told apart."""
@@ -55,6 +56,7 @@ def compare(matched: Matched, *, before: str, after: str, is_edit: bool) -> Comp
         by_axis=_by_axis(matched, answered),
         cells=tuple(_cells(matched)),
         flipped=tuple(_flipped(matched, answered)),
+        values=compare_values(matched),
     )
 
 

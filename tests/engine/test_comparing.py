@@ -10,7 +10,7 @@ import pytest
 from engine import Change, FlippedCase, JudgedTest, Message, Sweep, UsageError
 from engine.core.listed_tests import ListedTest, Listing
 from engine.kinds import Answer, Fact, Job, Measurement
-from engine.testing import FakeClock, ScriptedKind, ScriptedService
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 
 NAMES = ("first", "second", "third")
@@ -181,3 +181,22 @@ async def test_a_threshold_that_the_run_does_not_have_is_refused(tmp_path: Path)
 
         with pytest.raises(UsageError, match=r"no threshold 0\.7"):
             await run.compare(run, thresholds=[0.7])
+
+
+async def test_an_answer_that_counts_at_several_thresholds_has_its_values_once(
+    tmp_path: Path,
+) -> None:
+    both = {"thresholds": [0.3, 0.5]}
+    service = ScriptedService(lambda job: scored(0.4, values={"length": 10 * job.repeat}))
+    async with opened(tmp_path / "store.db", service) as engine:
+        before, _ = await finished(engine, sweep(service, name="main", matrix=both))
+        after, _ = await finished(
+            engine, sweep(service, name="change", models=["b"], matrix=both, repeats=2)
+        )
+
+        found = await after.compare(before)
+
+    [length] = found.values
+    assert [one.threshold for one in found.overall] == [0.3, 0.5]
+    assert (length.cells, length.cases) == (2, 1)
+    assert (length.mean_before, length.mean_after) == (10.0, 15.0)

@@ -5,7 +5,12 @@ used and how often its interval covers. Nothing here draws random numbers.
 """
 
 from engine.core.statistics.curves import any_failure_in_k, band_half_width
-from engine.core.statistics.means import MeanInterval, clustered_mean
+from engine.core.statistics.means import (
+    MeanInterval,
+    PairedMeans,
+    clustered_mean,
+    paired_mean_difference,
+)
 from engine.core.statistics.pairs import (
     DifferenceInterval,
     PairedComparison,
@@ -13,13 +18,11 @@ from engine.core.statistics.pairs import (
     difference_of_intervals,
     holm,
     paired_difference,
-    unpaired_difference,
 )
 from engine.core.statistics.planning import (
     VarianceComponents,
     cases_needed,
     detectable_difference,
-    difference_variance,
     repeats_needed,
     variance_components,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "MeanInterval",
     "Method",
     "PairedComparison",
+    "PairedMeans",
     "RateInterval",
     "VarianceComponents",
     "any_failure_in_k",
@@ -55,18 +59,17 @@ __all__ = [
     "compare_pairs",
     "detectable_difference",
     "difference_of_intervals",
-    "difference_variance",
     "failure_rate",
     "holm",
     "layered_rate",
     "normal_quantile",
     "paired_difference",
+    "paired_mean_difference",
     "rate_bounds",
     "rate_interval",
     "repeats_needed",
     "sign_flip_p",
     "t_quantile",
-    "unpaired_difference",
     "variance_components",
     "wilson",
     "wilson_of_rate",

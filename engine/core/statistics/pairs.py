@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import fmean
 
 from engine.core.statistics.quantiles import Z_95, t_quantile
-from engine.core.statistics.rates import Counts, wilson
+from engine.core.statistics.rates import Counts
 from engine.core.statistics.sign_flips import sign_flip_p
 
 _MOST_REPEATS = 5
@@ -105,27 +105,16 @@ def paired_difference(differences: Sequence[float], repeats: int) -> DifferenceI
     )
 
 
-def unpaired_difference(a: Counts, b: Counts) -> tuple[float, float] | None:
-    """The interval of the rate of `a` minus that of `b`, in -1..1; None if one has no test.
-
-    For (failed, total) of different cases, each asked once. The distances from the rates to the ends
-    of their Wilson intervals are squared and added. Source: R. G. Newcombe, "Interval estimation for
-    the difference between independent proportions", Statistics in Medicine 17 (1998), 873-890,
-    method 10.
-    """
-    of_a, of_b = wilson(*a), wilson(*b)
-    if of_a is None or of_b is None:
-        return None
-    return difference_of_intervals((a[0] / a[1], *of_a), (b[0] / b[1], *of_b))
-
-
 def difference_of_intervals(
     a: tuple[float, float, float], b: tuple[float, float, float]
 ) -> tuple[float, float]:
     """The interval of one rate minus another, from (rate, low, high) of each, in -1..1.
 
-    Newcombe's rule for any two independent intervals, such as those of `clustered_rate`. Source: G.
-    Y. Zou and A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
+    The distances from the rates to the ends of their intervals are squared and added: Newcombe's rule
+    for Wilson's intervals of different cases, and for any two independent intervals, such as those of
+    `clustered_rate`. Sources: R. G. Newcombe, "Interval estimation for the difference between
+    independent proportions", Statistics in Medicine 17 (1998), 873-890, method 10; G. Y. Zou and A.
+    Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
     (2008), 1693-1702.
     """
     (rate_a, low_a, high_a), (rate_b, low_b, high_b) = a, b

@@ -37,24 +37,11 @@ def detectable_difference(sd: float, cases: int) -> float | None:
 def cases_needed(difference: float, variance: float) -> float | None:
     """The cases that show a `difference` of two rates with a chance of 80 %; None if it is 0.
 
-    `variance` is that of the differences by case; `difference_variance` has it for other repeats.
-    The number is not rounded: take the next whole one. It is (1.96 + 0.84)² · variance / difference².
+    `variance` is that of the differences by case. The number is not rounded: take the next whole one. It is (1.96 + 0.84)² · variance / difference².
     Source: Miller, 2024, section 5.
     """
     assert variance >= 0, f"the variance {variance}"
     return _Z_95_AND_POWER**2 * variance / difference**2 if difference else None
-
-
-def difference_variance(
-    between: float, within: tuple[float, float], repeats: tuple[int, int]
-) -> float:
-    """The variance of the differences by case, if both sides are repeated that often.
-
-    `between` is the variance of the true differences between cases, `within` that of one answer of a
-    case, on either side: between + within / repeats + within / repeats. Source: Miller, 2024.
-    """
-    assert min(repeats) > 0, f"{repeats} repeats"
-    return between + sum(one / count for one, count in zip(within, repeats, strict=True))
 
 
 def variance_components(cases: Sequence[Counts]) -> VarianceComponents | None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from engine import Sweep, job
 from tests.engine.cli.conftest import Nightsweep
 
-Sweep = Callable[..., str]
+WriteSweep = Callable[..., str]
 
 
 @pytest.fixture
-def two(nightsweep: Nightsweep, sweep: Sweep) -> Nightsweep:
+def two(nightsweep: Nightsweep, sweep: WriteSweep) -> Nightsweep:
     """A store in which the run `after` fails one more case at 0.3 than the run `before`."""
     nightsweep("run", sweep("listed/a", name="before"))
     nightsweep("run", sweep("listed/worse", name="after"))
@@ -48,7 +49,7 @@ def test_two_runs_are_compared_with_coverage_on_top_and_flipped_cases_below(
     )
 
 
-def test_missing_cells_are_counted_on_top(nightsweep: Nightsweep, sweep: Sweep) -> None:
+def test_missing_cells_are_counted_on_top(nightsweep: Nightsweep, sweep: WriteSweep) -> None:
     nightsweep("run", sweep("listed/a", "broken", name="before"))
     nightsweep("run", sweep("listed/a", "listed/b", name="after"))
 
@@ -70,7 +71,7 @@ def test_the_comparison_is_data(two: Nightsweep) -> None:
 
 
 def test_the_earlier_run_may_be_in_another_store(
-    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+    nightsweep: Nightsweep, sweep: WriteSweep, tmp_path: Path
 ) -> None:
     nightsweep("run", sweep("listed/a"), "--store", "old.db")
     nightsweep("run", sweep("listed/worse"))
@@ -96,6 +97,31 @@ def test_a_run_alone_has_no_earlier_answers_unless_its_sweep_was_edited(two: Nig
     assert "nothing can be compared: no cell has numbers on both sides" in ended.stdout
 
 
+def test_runs_that_have_values_alone_are_compared_by_them(
+    nightsweep: Nightsweep, tmp_path: Path
+) -> None:
+    @job(version="1")
+    def measure(text: str, factor: int) -> dict[str, float]:
+        return {"length": factor * len(text)}
+
+    for name, factor in (("before", 1), ("after", 2)):
+        cases = [{"text": "x" * size} for size in range(1, 9)]
+        sweep = Sweep(name, measure, matrix={"factor": [factor]}, cases=cases)
+        sweep.run(tmp_path / "values.db", progress=False)
+
+    ended = nightsweep("compare", "before", "after", "--store", "values.db")
+    data = nightsweep("compare", "before", "after", "--store", "values.db", "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-2:] == [
+        "------  ------  -----  ------  ----------------  -----  ------",
+        "length  4.5     9      +4.5    +2.452 to +6.548  0.008  higher",
+    ]
+    assert "unknown" not in ended.stdout
+    [length] = json.loads(data.stdout)["values"]
+    assert (length["name"], length["difference"], length["change"]) == ("length", 4.5, "higher")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -114,7 +140,7 @@ def test_what_cannot_be_compared_is_wrong_usage(
 
 
 def test_runs_of_different_judges_are_refused_with_the_way_out(
-    nightsweep: Nightsweep, sweep: Sweep
+    nightsweep: Nightsweep, sweep: WriteSweep
 ) -> None:
     nightsweep("run", sweep("a", name="before"))
     nightsweep("run", sweep("a", name="after", service="kind: scripted, judge: strict"))

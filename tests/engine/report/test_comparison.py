@@ -4,14 +4,24 @@ from dataclasses import replace
 
 from rich.cells import cell_len
 
-from engine.core.comparisons import CaseChange, Change, Comparison, FlippedCase, RateChange
+from engine.core.comparisons import (
+    CaseChange,
+    Change,
+    Comparison,
+    FlippedCase,
+    RateChange,
+    Shift,
+    ValueChange,
+)
 from engine.core.findings import JudgedTest, Message
 from engine.core.rows import Coverage
 from engine.report.comparison import (
     comparison_lines,
     flipped_lines,
+    has_rates,
     setting_lines,
     table_lines,
+    value_lines,
 )
 from tests.engine.report.gates import HOSTILE
 
@@ -169,3 +179,75 @@ def test_of_very_many_values_those_with_the_largest_differences_are_shown() -> N
 
     assert [line.split()[0] for line in lines[4:-1]] == [f"m{n}" for n in range(960, 1000)]
     assert lines[-1] == "and 960 more with smaller differences (--json)"
+
+
+def value(name: str = "length", **changes: object) -> ValueChange:
+    values: dict[str, object] = {
+        "name": name,
+        "is_share": False,
+        "cells": 24,
+        "cases": 12,
+        "mean_before": 585.0,
+        "mean_after": 653.25,
+        "difference": 68.25,
+        "low": 44.196,
+        "high": 92.304,
+        "p": 0.0005,
+        "p_corrected": 0.0024,
+        "change": Shift.HIGHER,
+    }
+    return ValueChange(**(values | changes))  # type: ignore[arg-type]  # as given
+
+
+UNRATED = RateChange(threshold=None, cells=1, change=Change.UNKNOWN)
+
+
+def test_values_are_a_table_that_fits_80_columns() -> None:
+    large = {"mean_before": 181_956.0, "mean_after": 168_956.4, "difference": -12_999.6}
+    bounds = {"low": -17_581.7, "high": -8_418.3, "change": Shift.LOWER}
+    values = (
+        value("an_extraordinarily_long_name_of_a_value", **large, **bounds),
+        value("same", difference=0.0, low=None, high=None, p_corrected=1.0, change=Shift.UNKNOWN),
+    )
+
+    lines = value_lines(comparison(values=values), 80)
+
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[1] == "values: means, of true and false the share of true, over 12 cases"
+    assert lines[2].split() == ["before", "after", "change", "95", "%", "interval", "p"]
+    assert lines[4].startswith("an_extraordin")
+    assert lines[4].split()[1:] == [
+        *("181,956", "168,956", "-13,000", "-17,582", "to", "-8,418", "0.002", "lower")
+    ]
+    assert lines[5].split()[1:] == ["585", "653.2", "+0", "-", "1.000", "unclear"]
+
+
+def test_values_of_different_cases_say_how_many_each_has() -> None:
+    lines = value_lines(comparison(values=(value("a"), value("b", cases=1_200))))
+
+    assert lines[1].endswith("the share of true")
+    assert [line.split()[1] for line in lines[4:]] == ["12", "1,200"]
+
+
+def test_values_without_rates_stand_alone() -> None:
+    found = comparison(
+        overall=(UNRATED,),
+        by_axis={"model": (UNRATED, UNRATED)},
+        cells=(UNRATED,),
+        values=(value(),),
+    )
+
+    assert not has_rates(found)
+    assert "unknown" not in "\n".join(comparison_lines(found))
+    assert table_lines(found) == []
+    assert setting_lines(found) == []
+    assert "higher" in value_lines(found)[-1]
+
+
+def test_a_comparison_without_values_has_no_table_of_them() -> None:
+    assert value_lines(comparison()) == []
+    assert has_rates(comparison(overall=(UNRATED,)))
+
+
+def test_a_name_of_a_value_cannot_move_the_cursor() -> None:
+    assert "\x1b" not in "\n".join(value_lines(comparison(values=(value("a\x1b[2J"),))))

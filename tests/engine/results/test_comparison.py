@@ -9,7 +9,7 @@ from engine.core.samples import Setting
 from engine.core.statistics import compare_pairs, holm
 from engine.results.comparison import compare
 from engine.results.matching import AxisValues, CellMatch, Matched
-from engine.results.observations import Observations
+from engine.results.observations import CaseFields, Observations
 from tests.engine.results.observed import answered, layered, named, observations, unanswered
 
 BAD, GOOD = 0.1, 0.9
@@ -216,3 +216,36 @@ def test_nothing_in_common_compares_nothing() -> None:
     found = compared(before, after)
 
     assert (found.overall, found.flipped, found.cells_compared) == ((), (), 0)
+
+
+def valued(*numbers: float, **labels: Any) -> Setting:
+    """A setting with an answer for each number, which is its value `length`."""
+    setting = named({"case": [GOOD] * len(numbers)}, **labels)
+    for number in numbers:
+        setting.add_values({"length": number})
+    return setting
+
+
+def by_model(*settings: Setting) -> Observations:
+    """A run in which a group is a case that several models were asked."""
+    fields = CaseFields(named=("group",))
+    return Observations(axes=("model", "group"), case_fields=fields, settings=list(settings))
+
+
+def test_repeats_that_only_one_setting_has_do_not_shift_the_mean_of_a_case() -> None:
+    before = by_model(valued(1, model="a"), valued(9, model="b"))
+    after = by_model(valued(1, 1, 1, model="a"), valued(9, model="b"))
+
+    [length] = compared(before, after).values
+
+    assert (length.mean_before, length.mean_after) == (5.0, 5.0)
+    assert (length.cells, length.cases) == (4, 1)
+
+
+def test_numbers_too_large_to_be_summed_are_left_out() -> None:
+    before = by_model(valued(1e308, 1e308), valued(4, group="y"))
+    after = by_model(valued(1e308, 1e308), valued(5, group="y"))
+
+    [length] = compared(before, after).values
+
+    assert (length.cases, length.difference) == (1, 1.0)

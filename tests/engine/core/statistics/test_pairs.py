@@ -10,7 +10,6 @@ from engine.core.statistics import (
     difference_of_intervals,
     holm,
     paired_difference,
-    unpaired_difference,
 )
 
 P = st.floats(0, 1)
@@ -72,11 +71,6 @@ def test_corrected_p_keep_their_order_and_are_no_smaller(p_values: list[float]) 
     assert all(one <= after <= 1 for one, after in zip(p_values, corrected, strict=True))
     ranks = sorted(range(len(p_values)), key=p_values.__getitem__)
     assert [corrected[rank] for rank in ranks] == sorted(corrected)
-
-
-def test_rates_of_different_cases_have_no_difference_if_one_has_no_test() -> None:
-    assert unpaired_difference((0, 0), (3, 10)) is None
-    assert unpaired_difference((3, 10), (0, 0)) is None
 
 
 def test_the_difference_of_clustered_rates_is_as_wide_as_their_intervals() -> None:

@@ -17,7 +17,7 @@ from engine.core.statistics import (
     clustered_rate,
     compare_pairs,
     detectable_difference,
-    difference_variance,
+    difference_of_intervals,
     failure_rate,
     holm,
     paired_difference,
@@ -25,7 +25,6 @@ from engine.core.statistics import (
     repeats_needed,
     sign_flip_p,
     t_quantile,
-    unpaired_difference,
     variance_components,
     wilson,
 )
@@ -87,9 +86,14 @@ def repeats(inputs: Any) -> list[float | None]:
 
 
 def cases(inputs: Any) -> float | None:
-    within, count = inputs["within"], inputs["repeats"]
-    variance = difference_variance(inputs["omega2"], (within, within), (count, count))
+    # Of the differences by case: that between cases, and that of one answer on either side.
+    variance = inputs["omega2"] + 2 * inputs["within"] / inputs["repeats"]
     return cases_needed(inputs["delta"], variance)
+
+
+def newcombe(*sides: Counts) -> tuple[float, float]:
+    a, b = ((failed / total, *(wilson(failed, total) or ())) for failed, total in sides)
+    return difference_of_intervals(a, b)
 
 
 METHODS: dict[str, Callable[[Any], Any]] = {
@@ -112,7 +116,7 @@ METHODS: dict[str, Callable[[Any], Any]] = {
     "any_failure_in_k": lambda inputs: [
         any_failure_in_k(case["f"], case["n"], case["k"]) for case in inputs
     ],
-    "unpaired_difference": lambda inputs: unpaired_difference(inputs["a"], inputs["b"]),
+    "unpaired_difference": lambda inputs: newcombe(inputs["a"], inputs["b"]),
     # Where nothing was measured the vendor says 0; here there is no rate.
     "vendor_rate": lambda inputs: [
         failure_rate(case["failed"], case["passed"] + case["failed"]) or 0.0 for case in inputs
