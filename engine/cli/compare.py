@@ -113,8 +113,8 @@ async def _print(run: "Run", before: "Run | None", comparison: "Comparison", wor
     width = get_terminal_size().columns if sys.stdout.isatty() else None
     output.write_lines(output.fit(comparison_lines(comparison), sys.stdout))
     output.write_lines(table_lines(comparison, width))
-    output.write_lines(value_lines(comparison, width))
     output.write_lines(output.fit(setting_lines(comparison), sys.stdout))
+    output.write_lines(value_lines(comparison, width))
     if not has_rates(comparison):
         return
     output.write_lines(["", flipped_words(comparison, min(worst, len(comparison.flipped))), ""])

@@ -53,15 +53,14 @@ def comparison_lines(comparison: Comparison) -> list[str]:
             f"{quantity(comparison.cells_unnamed, 'cell')} without cases of the same names in both:"
             " compared as two samples, if at all"
         )
-    lines.append("")
-    lines += [
+    sentences = [
         _sentence(one, comparison)
         for one in comparison.overall
         if _has_rates(one) or not comparison.values
     ]
     if not comparison.overall:
-        lines.append("nothing can be compared: no cell has numbers on both sides")
-    return lines
+        sentences = ["nothing can be compared: no cell has numbers on both sides"]
+    return [*lines, "", *sentences] if sentences else lines
 
 
 def table_lines(comparison: Comparison, width: int | None = None) -> list[str]:
