@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ import pytest
 import yaml
 
 from tests.docs.pages import blocks
+from tests.launcher.processes import Launcher
 from tests.paths import ROOT
-from tests.patience import PATIENCE_S
 
 PAGE = "docs/howto/write-a-job-kind.md"
 
@@ -51,7 +50,9 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_kind_that_is_installed_runs_from_the_command_line(tmp_path: Path, port: int) -> None:
+def test_a_kind_that_is_installed_runs_from_the_command_line(
+    launcher: Launcher, tmp_path: Path, port: int
+) -> None:
     (_, module), *_ = blocks("python", PAGE)
     [(_, project)] = blocks("toml", PAGE)
     [(_, sweep)] = blocks("yaml", PAGE)
@@ -65,18 +66,12 @@ def test_a_kind_that_is_installed_runs_from_the_command_line(tmp_path: Path, por
     (tmp_path / "sweep.yaml").write_text(sweep.replace("8123", str(port)))
 
     def call(*args: str, key: str = "a-key-for-the-test") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603
-            [sys.executable, "-c", "from engine.cli import main; main()", *args],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(info.parent), str(ROOT)]),
-                "SCORES_API_KEY": key,
-            },
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(info.parent), str(ROOT)]),
+            "SCORES_API_KEY": key,
+        }
+        return launcher.run(args, folder=tmp_path, environment=environment)
 
     refused = call("run", "sweep.yaml", key="another")
     done = call("run", "sweep.yaml")
