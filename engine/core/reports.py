@@ -16,6 +16,8 @@ RATES: Mapping[Rate, str] = {
     Rate.FAILURE: "tests that failed / all tests, variations included",
 }
 """The three rates with what each divides, the default first."""
+CURVE_STEPS = 200
+"""The steps of thresholds from 0 to 1 in which scores are counted for whole curves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,45 @@ class CurvePoint:
     column: str
     threshold: float
     estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCurve:
+    """The failure rate of one row in one column of the heat map at every threshold, from all first answers' scores."""
+
+    row: str
+    column: str
+    failed: tuple[int, ...]
+    """The first answers that fail at the thresholds 0, 1/200, 2/200 and so on up to 1."""
+    answers: int
+    cases: int | None
+    """Different cases; None if it is unknown how many there are."""
+    half_width: float | None
+    """Half the height of the 95 % band around the whole curve, as a share; None if the cases are unknown."""
+
+    def rate(self, step: int) -> float:
+        """The failure rate at the threshold step/200, from 0 to 1."""
+        return self.failed[step] / self.answers
+
+    def band(self, step: int) -> tuple[float, float] | None:
+        """The lowest and highest rate of the band there, both within 0 to 1; None if the cases are unknown."""
+        if self.half_width is None:
+            return None
+        rate = self.rate(step)
+        return max(0.0, rate - self.half_width), min(1.0, rate + self.half_width)
+
+    def steps(self, every: int = 1) -> list[int]:
+        """The thresholds that draw the curve, in 1/200: 0, 1, and each after which the rate changes.
+
+        With `every`, only multiples of so many: the curve is coarser and its rates there the same. Between two
+        thresholds the rate is that of the higher one.
+        """
+        grid = range(0, CURVE_STEPS + 1, every)
+        return [
+            step
+            for step in grid
+            if step in (0, grid[-1]) or self.failed[step] != self.failed[step + every]
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +228,8 @@ class ReportData:
     has_more_events: bool
     heat_map: HeatMap | None
     curves: tuple[CurvePoint, ...]
+    score_curves: tuple[ScoreCurve, ...]
+    """Of the rows and columns whose answers list the scores of all their first answers."""
     pairs: tuple[Pairs, ...]
     flakiness: FlakySummary | None
     means: tuple[MeanRow, ...]

@@ -7,7 +7,15 @@ from typing import Any
 
 from engine.core.errors import UsageError
 from engine.core.reports import HeatMap, ReportData
-from engine.report.charts import MOST_LINES, Spec, curves_spec, heat_spec, pairs_spec
+from engine.report.charts import (
+    MOST_LINES,
+    Spec,
+    curves_spec,
+    has_curves,
+    heat_spec,
+    hide_bands,
+    pairs_spec,
+)
 
 _VEGA_LITE = "v6.4"
 _SCALE = 2.0
@@ -52,15 +60,16 @@ def _spec_of_heat_map(data: ReportData) -> Spec | None:
 
 
 def _spec_of_thresholds(data: ReportData) -> Spec | None:
-    if data.heat_map is None or len({point.threshold for point in data.curves}) < 2:
+    if data.heat_map is None or not has_curves(data):
         return None
     rows = _first_rows(data.heat_map)
-    spec = dict(
-        curves_spec([one for one in data.curves if one.row in rows], data.heat_map.row_axis)
+    spec = curves_spec(
+        [one for one in data.curves if one.row in rows],
+        [one for one in data.score_curves if one.row in rows],
+        data.heat_map.row_axis,
     )
     # The bands are for looking at single lines.
-    spec["spec"] = {**spec["spec"], "layer": spec["spec"]["layer"][1:]}
-    return spec
+    return hide_bands(spec)
 
 
 def _first_rows(heat_map: HeatMap) -> frozenset[str]:

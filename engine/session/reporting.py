@@ -17,6 +17,7 @@ from engine.results.effort import EffortCounter
 from engine.results.heat import choose_axes, curves_of, heat_map_of
 from engine.results.observations import observe_jobs
 from engine.results.ranking import AnswerRanking, drop_milder
+from engine.results.score_curves import ScoreCounter
 from engine.results.worst import collect_worst
 from engine.store import JobRow
 from engine.sweep import SweepFacts
@@ -49,8 +50,9 @@ async def gather_report(
     folded, threshold = facts.folded_field, status.threshold
     axes = choose_axes(facts.axes, folded)
     row_axis = "" if axes is None else axes.row
-    effort, ranking = EffortCounter(row_axis), AnswerRanking()
-    seen = await observe_jobs(_count(jobs, effort, ranking), rules, facts.axes)
+    effort, ranking, scores = EffortCounter(row_axis), AnswerRanking(), ScoreCounter(axes, rules)
+    counted = _count(jobs, effort, ranking, scores)
+    seen = await observe_jobs(counted, rules, facts.axes)
     analysis = Analysis(seen, {axis.field: axis.field for axis in facts.axes})
     heat_map = None if axes is None else heat_map_of(analysis, axes)
     return ReportData(
@@ -63,6 +65,7 @@ async def gather_report(
         has_more_events=len(events) > MOST_EVENTS,
         heat_map=heat_map,
         curves=() if heat_map is None else curves_of(heat_map),
+        score_curves=() if heat_map is None else scores.curves(heat_map),
         pairs=compare_axes(analysis, facts.axes, folded, threshold),
         flakiness=count_flaky(analysis, threshold),
         means=() if axes is None else means_by(analysis, row_axis, threshold),
@@ -73,12 +76,13 @@ async def gather_report(
 
 
 async def _count(
-    jobs: AsyncIterable[JobRow], effort: EffortCounter, ranking: AnswerRanking
+    jobs: AsyncIterable[JobRow],
+    *counters: EffortCounter | AnswerRanking | ScoreCounter,
 ) -> AsyncIterator[JobRow]:
-    """Yield jobs, and count what each took and how bad its answer is on its way."""
+    """Yield jobs, and count what each took, how bad its answer is and its scores on their way."""
     async for job in jobs:
-        effort.add(job)
-        ranking.add(job)
+        for counter in counters:
+            counter.add(job)
         yield job
 
 

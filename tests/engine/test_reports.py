@@ -78,6 +78,11 @@ async def test_a_report_has_the_rates_pairs_and_findings_of_its_run(tmp_path: Pa
     assert rates["gone", 0.5][0] is None
     [lacking] = [cell for cell in heat.cells if (cell.row, cell.threshold) == ("gone", 0.5)]
     assert (lacking.coverage.failed, lacking.coverage.cells) == (2, 2)
+    curves = {one.row: one for one in data.score_curves}
+    assert [(name, one.answers, one.cases) for name, one in curves.items()] == [
+        (name, 20, 10) for name in ("good", "bad", "worse")
+    ]
+    assert [curves["worse"].rate(step) for step in (20, 21, 190, 191)] == [0, 0.8, 0.8, 1]
     [pairs] = data.pairs
     assert (pairs.axis, pairs.threshold, pairs.total) == ("model", 0.5, 3)
     assert {(one.a, one.b, str(one.verdict)) for one in pairs.shown if one.is_told_apart} == {

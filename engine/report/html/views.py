@@ -8,9 +8,9 @@ from typing import Any
 from engine.core.error_kinds import ErrorKind
 from engine.core.findings import Finding
 from engine.core.listing import quantity
-from engine.core.reports import RATES, CurvePoint, Effort, ReportData
+from engine.core.reports import RATES, CurvePoint, Effort, ReportData, ScoreCurve
 from engine.core.rows import Coverage
-from engine.report.charts import MOST_LINES, curves_spec, pairs_spec
+from engine.report.charts import MOST_LINES, curves_spec, has_curves, pairs_spec
 from engine.report.facts import facts_of, label_words
 from engine.report.html.comparisons import flaky_words, means_view, pairs_view
 from engine.report.html.heat import UNKNOWN, has_rates, heat_document, heat_view
@@ -137,17 +137,18 @@ class CurveLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvesView:
-    """The rates by threshold as a table; `points` are those of the chart."""
+    """The rates by threshold as a table; `points` and `whole` are those of the chart."""
 
     note: str
     thresholds: list[str]
     lines: list[CurveLine]
     points: list[CurvePoint]
+    whole: list[ScoreCurve]
 
 
 def _curves_view(data: ReportData) -> CurvesView | None:
     thresholds = sorted({point.threshold for point in data.curves})
-    if len(thresholds) < 2 or data.heat_map is None:
+    if data.heat_map is None or not has_curves(data):
         return None
     found: dict[tuple[str, str], dict[float, str]] = {}
     for point in data.curves:
@@ -159,7 +160,9 @@ def _curves_view(data: ReportData) -> CurvesView | None:
         for (row, column), of in found.items()
     ]
     shown = set(list(dict.fromkeys(point.row for point in data.curves))[:MOST_LINES])
-    note = "Bands are the 95 % intervals of single rates."
+    whole = [one for one in data.score_curves if one.row in shown]
+    lines_shown = {(point.row, point.column) for point in data.curves if point.row in shown}
+    note = _curves_note(len(whole), len(lines_shown) - len(whole))
     if hidden := len({point.row for point in data.curves}) - len(shown):
         note += f" The chart shows the {MOST_LINES} worst; {hidden:,} more are in the table."
     return CurvesView(
@@ -167,7 +170,25 @@ def _curves_view(data: ReportData) -> CurvesView | None:
         thresholds=[f"{at:g}" for at in thresholds],
         lines=lines,
         points=[point for point in data.curves if point.row in shown],
+        whole=whole,
     )
+
+
+def _curves_note(whole: int, joined: int) -> str:
+    """What the lines and bands of the chart are; `whole` of them have all scores, `joined` only some thresholds."""
+    joins = (
+        "join the sweep\u2019s thresholds, and their bands are the 95 % intervals of single rates."
+    )
+    if not whole:
+        return f"The answers do not list all their scores: lines {joins}"
+    note = (
+        "Lines are the distribution of all first answers\u2019 scores, so they are exact between the"
+        " sweep\u2019s thresholds (dots), too; a band holds the whole line of cases like these with 95 %"
+        " certainty."
+    )
+    if joined:
+        note += f" Where answers do not list all their scores, lines {joins}"
+    return note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +281,7 @@ def _document(data: ReportData, packed: PackedFindings) -> Mapping[str, Any]:
         "show": show_command(data),
         "command": command(data, "findings"),
         "heat": heat_document(data),
-        "curves": None if curves is None else curves_spec(curves.points, row_axis),
+        "curves": None if curves is None else curves_spec(curves.points, curves.whole, row_axis),
         "pairs": [pairs_spec(one) for one in data.pairs],
         "axes": {axis: list(values) for axis, values in data.findings.axes.items()},
         "findings": packed.count,

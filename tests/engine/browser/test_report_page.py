@@ -294,6 +294,18 @@ def test_bands_are_drawn_on_demand(open_page: Open) -> None:
     assert opened.filters() == "bands=1"
 
 
+def test_where_all_scores_are_listed_the_line_is_their_whole_distribution(open_page: Open) -> None:
+    opened = open_page()
+    lines = opened.page.locator("#chart-curves svg .mark-line path")
+
+    # A facet for each group, with a step for each threshold after which the rate of the two models changes.
+    expect(lines).to_have_count(3 * len(GROUPS))
+    steps = [line.get_attribute("d") or "" for line in lines.all()]
+    assert sum(path.count("L") + path.count("H") + path.count("V") > 8 for path in steps) == 8
+    expect(opened.page.locator("#thresholds .note")).to_contain_text("distribution of all first")
+    expect(opened.page.locator("#thresholds .note")).to_contain_text("do not list all their scores")
+
+
 def test_a_page_as_narrow_as_a_phone_does_not_scroll_sideways(open_page: Open) -> None:
     opened = open_page(width=390)
     expect(opened.page.locator("#chart-curves svg")).to_be_visible()

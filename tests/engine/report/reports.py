@@ -16,13 +16,14 @@ from engine.core.reports import (
     Pair,
     Pairs,
     ReportData,
+    ScoreCurve,
     Spent,
     WorstFindings,
 )
 from engine.core.rows import Coverage
 from engine.core.runs import Event, StopReason
 from engine.core.samples import ValueMean
-from engine.core.statistics import Method
+from engine.core.statistics import Method, band_half_width
 from tests.engine.report.samples import status
 
 MODELS = ("qwen/qwen3-8b", "meta/llama-3.3-70b", "acme/assistant-7b")
@@ -70,6 +71,19 @@ def heat_map(models: tuple[str, ...] = MODELS, groups: tuple[str, ...] = GROUPS)
         columns=groups,
         thresholds=THRESHOLDS,
         cells=tuple(cells),
+    )
+
+
+def score_curve(row: int, column: int) -> ScoreCurve:
+    """The whole curve through the first rates of the heat map."""
+    failed = (round(14 * step / 200) + column - 2 * row for step in range(1, 201))
+    return ScoreCurve(
+        row=MODELS[row],
+        column=GROUPS[column],
+        failed=(0, *(min(CASES, max(0, one)) for one in failed)),
+        answers=CASES,
+        cases=CASES,
+        half_width=band_half_width(CASES),
     )
 
 
@@ -167,6 +181,10 @@ def report(**changes: Any) -> ReportData:
                 estimate=cell.estimates[Rate.FIRST],
             )
             for cell in heat.cells
+        ),
+        # The last model does not list all its scores.
+        "score_curves": tuple(
+            score_curve(row, column) for row in range(2) for column in range(len(GROUPS))
         ),
         "pairs": (
             pairs_of(

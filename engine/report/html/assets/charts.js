@@ -51,7 +51,7 @@ function drawCurves(spec, withBands) {
   const shown = structuredClone(spec);
   shown.columns = columns;
   shown.spec.width = width;
-  if (!withBands) shown.spec.layer.shift();
+  if (!withBands) shown.spec.layer = shown.spec.layer.filter(({ mark }) => mark.type !== "area");
   for (const { encoding } of shown.spec.layer) {
     for (const legend of [encoding.color.legend, encoding.strokeDash?.legend]) {
       if (legend) legend.columns = Math.max(1, Math.floor(room / 200));

@@ -165,6 +165,7 @@ def test_a_run_without_rates_findings_or_events_has_a_page_too() -> None:
     data = report(
         heat_map=None,
         curves=(),
+        score_curves=(),
         pairs=(),
         flakiness=None,
         means=(),
