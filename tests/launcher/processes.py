@@ -178,7 +178,7 @@ class Command:
     def wait(self) -> int:
         """Its exit code, once it has ended."""
         code = self._launcher.wait_code(self.pid, PATIENCE_S)
-        assert code is not None, in_vain("its end", self._abort())
+        assert code is not None, in_vain("its end", self.abort())
         return code
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
@@ -192,7 +192,7 @@ class Command:
             assert not has_ended, f"it has ended before {what}: {self.stderr}"
             return False
 
-        until(has_happened, what, pause=self.pause, last_words=self._abort)
+        until(has_happened, what, pause=self.pause, last_words=self.abort)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -212,7 +212,7 @@ class Command:
         """Return once SIGSTOP has taken hold of it."""
         self.until(lambda: self._state() == "T", "SIGSTOP")
 
-    def _abort(self) -> str:
+    def abort(self) -> str:
         """End a command that is no longer waited for; returns its output, with its stacks."""
         for number in (signal.SIGABRT, signal.SIGCONT):
             self.send_signal(number)

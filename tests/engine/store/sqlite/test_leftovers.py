@@ -34,6 +34,7 @@ from tests.engine.store.scenes import (
     success,
 )
 from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
+from tests.launcher.processes import Launcher
 
 KEY = {"case": "one"}
 TESTS = QuotaKey(name="key", period="2027-01")
@@ -116,7 +117,7 @@ async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged
 
 
 async def test_replies_in_hand_outlive_a_kill_and_come_before_the_dead_workers_jobs_do(
-    path: Path, clock: FakeClock
+    launcher: Launcher, path: Path, clock: FakeClock
 ) -> None:
     async with open_store(path, clock) as store:
         run = await submit(store, new_job("one"))
@@ -134,7 +135,7 @@ async def main():
         say("in the side file")
         await anyio.sleep_forever()
 """
-        with child(path, script) as killed:
+        with child(launcher, path, script) as killed:
             assert killed.line() == "in the side file"
             killed.kill()
 

@@ -20,6 +20,7 @@ from tests.engine.store.scenes import (
     submit,
     success,
 )
+from tests.launcher.processes import Launcher
 
 CLAIM_AND_HANG = """
 async def main():
@@ -43,9 +44,9 @@ async def observe(store: Store, clock: FakeClock, seconds: float) -> list[tuple[
     return found
 
 
-async def test_a_killed_process_loses_its_jobs_at_once(store: Store) -> None:
+async def test_a_killed_process_loses_its_jobs_at_once(launcher: Launcher, store: Store) -> None:
     await submit(store, *(new_job(number) for number in range(3)))
-    with child(store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
         dead.kill()
@@ -162,10 +163,10 @@ async def test_a_worker_that_comes_back_to_life_while_it_is_being_given_up_keeps
 
 
 async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_answers_are_kept(
-    store: Store, clock: FakeClock
+    launcher: Launcher, store: Store, clock: FakeClock
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
-    with child(store.path, CLAIM_AND_HANG) as stopped:
+    with child(launcher, store.path, CLAIM_AND_HANG) as stopped:
         assert stopped.line().startswith("claimed")
         os.kill(stopped.pid, signal.SIGSTOP)
         found = await observe(store, clock, LEASE_S + OBSERVATION_MAX_S)
@@ -182,12 +183,13 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
 
 
 async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
+    launcher: Launcher,
     store: Store,
 ) -> None:
     run = await submit(store, new_job("poison"))
     taken = []
     for _ in range(2):
-        with child(store.path, CLAIM_AND_HANG) as dead:
+        with child(launcher, store.path, CLAIM_AND_HANG) as dead:
             assert dead.line().startswith("claimed")
             dead.kill()
         taken.append(await store.worker.reclaim_from_dead(attempts=2))
@@ -197,10 +199,12 @@ async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
     assert not await store.reader.has_open_jobs(run.id)
 
 
-async def test_another_runs_limit_of_attempts_fails_no_job(store: Store) -> None:
+async def test_another_runs_limit_of_attempts_fails_no_job(
+    launcher: Launcher, store: Store
+) -> None:
     run = await submit(store, new_job("one"))
     strict = await submit(store, new_job("other"), name="strict")
-    with child(store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         dead.kill()
 
@@ -209,9 +213,11 @@ async def test_another_runs_limit_of_attempts_fails_no_job(store: Store) -> None
     assert await store.reader.queues(run.id) == {"model": ("group",)}
 
 
-async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> None:
+async def test_cancelling_a_run_takes_what_dead_processes_held(
+    launcher: Launcher, store: Store
+) -> None:
     run = await submit(store, new_job("one"))
-    with child(store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         dead.kill()
 

@@ -7,6 +7,7 @@ from engine.store import open_store
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import NOW
+from tests.launcher.processes import Launcher
 
 TAKE_ON_DEMAND = """
 from engine.core.permits import PermitLimit, PermitRequest, PermitStart
@@ -28,6 +29,7 @@ async def main():
 
 
 async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_are_served(
+    launcher: Launcher,
     path: Path,
 ) -> None:
     async with open_store(path, FakeClock(NOW)):
@@ -35,7 +37,10 @@ async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_ar
     wanted = {40: 30, 600: 3}
     slots: dict[int, list[float]] = {40: [], 600: []}
 
-    with child(path, TAKE_ON_DEMAND, "40") as small, child(path, TAKE_ON_DEMAND, "600") as large:
+    with (
+        child(launcher, path, TAKE_ON_DEMAND, "40") as small,
+        child(launcher, path, TAKE_ON_DEMAND, "600") as large,
+    ):
         processes = {40: small, 600: large}
         assert [process.line() for process in processes.values()] == ["open", "open"]
         for second in range(1_800):

@@ -11,6 +11,7 @@ from tests.engine.store.scenes import (
     submit,
 )
 from tests.engine.store.test_quotas import TESTS, state
+from tests.launcher.processes import Launcher
 
 _CLAIMS_AND_DIES = """
 from engine.store import Charge, QuotaKey
@@ -30,10 +31,11 @@ async def main():
 
 
 async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_charged(
+    launcher: Launcher,
     store: Store,
 ) -> None:
     await store.limits.set_cap(TESTS, allotted=50)
-    with child(store.path, _CLAIMS_AND_DIES) as process:
+    with child(launcher, store.path, _CLAIMS_AND_DIES) as process:
         assert process.line() == "kept"
         process.kill()
     held = await state(store)
@@ -44,7 +46,9 @@ async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_c
 
 
 @pytest.mark.parametrize("allotted", [50, UNREPORTED])
-async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
+async def test_what_a_dead_process_held_counts_as_spent(
+    launcher: Launcher, store: Store, allotted: int
+) -> None:
     await store.limits.set_cap(TESTS, allotted=allotted)
     await submit(store, new_job("one", expected_tests=20))
     script = """
@@ -55,7 +59,7 @@ async def main():
         say("claimed")
         await anyio.sleep_forever()
 """
-    with child(store.path, script) as dead:
+    with child(launcher, store.path, script) as dead:
         assert dead.line() == "claimed"
         dead.kill()
 

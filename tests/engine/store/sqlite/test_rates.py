@@ -12,6 +12,7 @@ from tests.engine.store.scenes import (
     submit,
 )
 from tests.engine.store.test_rates import most_in_a_window
+from tests.launcher.processes import Launcher
 
 CLAIM_ON_DEMAND = """
 async def main():
@@ -25,12 +26,17 @@ async def main():
 """
 
 
-async def test_two_processes_on_one_file_keep_one_rate_between_them(path: Path) -> None:
+async def test_two_processes_on_one_file_keep_one_rate_between_them(
+    launcher: Launcher, path: Path
+) -> None:
     async with open_store(path, FakeClock(NOW)) as store:
         await submit(store, *(new_job(number) for number in range(2_000)))
     shares = [0, 0]
 
-    with child(path, CLAIM_ON_DEMAND) as one, child(path, CLAIM_ON_DEMAND) as other:
+    with (
+        child(launcher, path, CLAIM_ON_DEMAND) as one,
+        child(launcher, path, CLAIM_ON_DEMAND) as other,
+    ):
         assert (one.line(), other.line()) == ("open", "open")
         # Both claim at the same time, and what is left of a second's slots goes to the later of them.
         for second in range(150):

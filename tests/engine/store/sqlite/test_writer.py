@@ -32,6 +32,7 @@ from tests.engine.store.scenes import (
     submit,
     success,
 )
+from tests.launcher.processes import Launcher
 
 LARGE = Random(1).randbytes(200_000)
 
@@ -88,7 +89,9 @@ async def test_changes_that_come_together_are_committed_together(store: Store) -
     assert len(commits) <= 3
 
 
-async def test_what_was_acknowledged_is_there_after_a_kill(path: Path, clock: FakeClock) -> None:
+async def test_what_was_acknowledged_is_there_after_a_kill(
+    launcher: Launcher, path: Path, clock: FakeClock
+) -> None:
     async with open_store(path, clock) as store:
         await submit(store, *(new_job(number) for number in range(20)))
     script = """
@@ -100,7 +103,7 @@ async def main():
             say(job.id)
 """
 
-    with child(path, script) as killed:
+    with child(launcher, path, script) as killed:
         acknowledged = [int(killed.line()) for _ in range(7)]
         killed.kill()
 
@@ -246,7 +249,7 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
 
 
 async def test_answers_in_hand_outlive_a_kill_while_the_disk_is_full(
-    path: Path, clock: FakeClock
+    launcher: Launcher, path: Path, clock: FakeClock
 ) -> None:
     async with open_store(path, clock) as store:
         await submit(store, new_job("one"))
@@ -267,7 +270,7 @@ async def main():
         await anyio.sleep_forever()
 """
 
-    with child(path, script) as killed:
+    with child(launcher, path, script) as killed:
         assert killed.line() == "in trouble"
         killed.kill()
     async with open_store(path, clock) as store:
