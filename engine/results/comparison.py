@@ -9,6 +9,7 @@ from engine.core.estimates import Estimate, Rate
 from engine.core.rows import Coverage
 from engine.core.samples import Setting
 from engine.core.statistics import (
+    SIGNIFICANCE,
     compare_pairs,
     detectable_difference,
     difference_of_intervals,
@@ -18,8 +19,6 @@ from engine.results.matching import Matched
 from engine.results.observations import Observations, case_name
 from engine.results.value_changes import compare_values
 
-LEVEL_OF_P = 0.05
-"""The corrected p from which on two rates cannot be told apart."""
 _PAIRED, _UNPAIRED = "paired by case", "newcombe"
 
 _Pair: TypeAlias = tuple[Setting, Setting]
@@ -156,16 +155,15 @@ def _compare_rates(
             counts = (own.first_failed, own.first, other.first_failed, other.first)
             before = sums.setdefault(case.key, [0, 0, 0, 0])
             sums[case.key] = [before[at] + counts[at] for at in range(4)]
-    both = [((a, b), (c, d)) for a, b, c, d in sums.values() if b and d]
-    found = compare_pairs(both)
+    found = compare_pairs([((a, b), (c, d)) for a, b, c, d in sums.values()])
     if found is None:
         return _compare_samples(matched, pairs, known)
     return RateChange(
         **known,
         change=_judge(found.interval.difference, found.p),
         cases=found.cases,
-        rate_before=_mean_rate(other for _, other in both),
-        rate_after=_mean_rate(own for own, _ in both),
+        rate_before=found.rate_b,
+        rate_after=found.rate_a,
         difference=found.interval.difference,
         low=found.interval.low,
         high=found.interval.high,
@@ -174,11 +172,6 @@ def _compare_rates(
         p=found.p,
         p_corrected=found.p,
     )
-
-
-def _mean_rate(counts: Iterable[tuple[int, int]]) -> float:
-    rates = [failed / total for failed, total in counts]
-    return sum(rates) / len(rates)
 
 
 def _compare_samples(matched: Matched, pairs: Sequence[_Pair], known: dict[str, Any]) -> RateChange:
@@ -220,7 +213,7 @@ def _direction(difference: float) -> Change:
 
 
 def _judge(difference: float, p: float) -> Change:
-    if p >= LEVEL_OF_P or not difference:
+    if p >= SIGNIFICANCE or not difference:
         return Change.UNKNOWN
     return _direction(difference)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from engine.core.rows import digest_column
 from engine.core.samples import CaseKey, CaseTally
 from engine.core.statistics import (
+    SIGNIFICANCE,
     Counts,
     PairedComparison,
     cases_needed,
@@ -17,9 +18,6 @@ from engine.core.statistics import (
     holm,
 )
 from engine.results.observations import Observations
-
-LEVEL_OF_P = 0.05
-"""The corrected p from which on two sides cannot be told apart."""
 
 Level: TypeAlias = tuple[Any, str | None]
 """A value of an axis: its label, and the digest of its content if it has one."""
@@ -37,7 +35,7 @@ class Verdict(StrEnum):
 
 def judge(difference: float, p_corrected: float) -> Verdict:
     """The verdict on the first of two sides, whose rate of failure is higher by `difference`."""
-    if p_corrected >= LEVEL_OF_P or not difference:
+    if p_corrected >= SIGNIFICANCE or not difference:
         return Verdict.UNKNOWN
     return Verdict.WORSE if difference > 0 else Verdict.BETTER
 

@@ -9,15 +9,13 @@ from typing import TypeAlias
 from engine.core.comparisons import Shift, ValueChange
 from engine.core.samples import CaseKey, Setting
 from engine.core.statistics import (
+    SIGNIFICANCE,
     PairedMeans,
     holm,
     paired_difference,
     paired_mean_difference,
 )
 from engine.results.matching import Matched
-
-LEVEL_OF_P = 0.05
-"""The corrected p from which on two means cannot be told apart."""
 
 _Pair: TypeAlias = tuple[Setting, Setting]
 
@@ -126,6 +124,6 @@ def _share_bounds(cases: Iterable[Sequence[_Side]]) -> tuple[float, float]:
 
 
 def _judge(difference: float, p: float) -> Shift:
-    if p >= LEVEL_OF_P or not difference:
+    if p >= SIGNIFICANCE or not difference:
         return Shift.UNKNOWN
     return Shift.HIGHER if difference > 0 else Shift.LOWER

@@ -12,6 +12,7 @@ from engine.core.statistics.means import (
     paired_mean_difference,
 )
 from engine.core.statistics.pairs import (
+    SIGNIFICANCE,
     DifferenceInterval,
     PairedComparison,
     compare_pairs,
@@ -42,6 +43,7 @@ from engine.core.statistics.rates import (
 from engine.core.statistics.sign_flips import sign_flip_p
 
 __all__ = [
+    "SIGNIFICANCE",
     "Z_95",
     "Counts",
     "DifferenceInterval",

@@ -13,6 +13,9 @@ from engine.core.statistics.sign_flips import sign_flip_p
 _MOST_REPEATS = 5
 """Repeats beyond which pseudo-cases remain as large: smaller ones were measured to cover too seldom."""
 
+SIGNIFICANCE = 0.05
+"""The corrected p from which on two sides cannot be told apart."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifferenceInterval:
