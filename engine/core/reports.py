@@ -8,6 +8,7 @@ from engine.core.findings import Finding
 from engine.core.rows import Coverage
 from engine.core.runs import Event
 from engine.core.samples import ValueMean
+from engine.core.statistics import RatePrecision
 from engine.core.status import Status
 
 RATES: Mapping[Rate, str] = {
@@ -160,6 +161,8 @@ class FlakySummary:
     any_failure: float | None
     """The mean chance that at least one of so many answers to a case fails, from 0 to 1."""
     any_failure_in_one: float | None
+    precision: RatePrecision | None
+    """How precisely the run's first rate is known, and what would narrow its interval."""
     worst: tuple[FlakyCase, ...]
     """Those that fail sometimes, nearest to half of their answers first."""
 

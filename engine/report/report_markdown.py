@@ -9,6 +9,7 @@ from engine.core.listing import quantity
 from engine.core.reports import HeatCell, HeatMap, Pairs, ReportData
 from engine.report.charts import first_estimate, interval_words
 from engine.report.facts import Fact, facts_of, label_words
+from engine.report.flaky_cases import flaky_words
 from engine.report.hidden import show_hidden
 from engine.report.markdown import code_span, fence, table_line
 from engine.report.times import moment_to_the_second
@@ -45,7 +46,12 @@ def report_markdown(data: ReportData) -> str:
     picture is loaded.
     """
     text = "\n".join(_head(data))
-    for section in (_heat_section(data), _pairs_section(data), _events_section(data)):
+    for section in (
+        _heat_section(data),
+        _pairs_section(data),
+        _flaky_section(data),
+        _events_section(data),
+    ):
         part = "\n".join(section)
         if len(part) <= _LONGEST_SECTION:
             text += f"\n{part}"
@@ -160,6 +166,18 @@ def _pairs_lines(pairs: Pairs) -> Iterator[str]:
                 for one in apart
             ],
         )
+
+
+def _flaky_section(data: ReportData) -> Iterator[str]:
+    flaky = data.flakiness
+    if flaky is None:
+        return
+    yield "\n### Flaky cases\n"
+    yield (
+        f"Of the cases that were asked more than once, {flaky.always:,} always fail,"
+        f" {flaky.sometimes:,} fail sometimes and {flaky.never:,} never fail."
+        f" {escape_markdown(flaky_words(flaky))}\n"
+    )
 
 
 def _events_section(data: ReportData) -> Iterator[str]:

@@ -68,6 +68,7 @@ def count_flaky(analysis: Analysis, threshold: float | None) -> FlakySummary | N
         repeats=found.repeats,
         any_failure=found.any_failure,
         any_failure_in_one=found.any_failure_in_one,
+        precision=found.precision,
         worst=tuple(
             FlakyCase(
                 labels={name: str(label) for name, label in one.labels.items()},

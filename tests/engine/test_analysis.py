@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine import Analysis, Rate, Summary, UsageError
-from engine.core.statistics import Method, clustered_rate, compare_pairs, wilson
+from engine.core.statistics import Method, clustered_rate, compare_pairs, rate_precision, wilson
 from engine.core.values import Value
 from engine.kinds import Answer, Job, Permanent
 from engine.testing import ScriptedService, scored
@@ -187,6 +187,31 @@ async def test_cases_that_fail_in_some_repeats_are_flaky(tmp_path: Path) -> None
     assert found.any_failure == pytest.approx(3 / 20)
     assert found.any_failure_in_one == pytest.approx(7 / 80)
     assert found.spread is not None
+    assert found.precision == rate_precision(found.spread, 20, 4, 0.1)
+
+
+async def test_the_precision_of_the_rate_counts_a_case_once_however_many_models_answer_it(
+    tmp_path: Path,
+) -> None:
+    # given two models that fail alike: case 0 always, case 1 in one of two repeats
+    def answer(job: Job) -> Answer:
+        failed = [0, *([1] if job.repeat == 1 else [])]
+        return failing({"a": failed, "b": failed})(job)
+
+    precision = (await analysed(tmp_path, answer, models=["a", "b"], repeats=2)).flaky().precision
+
+    # By hand: within 1/40 for one answer, half for that of two models; the mean square of 20 cases is
+    # 4 * (0.925^2 + 0.425^2 + 18 * 0.075^2) / 19.
+    among = 4 * (0.925**2 + 0.425**2 + 18 * 0.075**2) / 19
+    variance = (among - 1 / 40) / 4 + 1 / 80 / 2
+    assert precision is not None
+    assert (precision.cases, precision.repeats) == (20, 2)
+    assert precision.half_width == pytest.approx(1.959964 * (variance / 20) ** 0.5)
+    assert (precision.repeats_needed, precision.cases_needed) == (None, 23)
+
+
+async def test_without_repeats_nothing_is_said_of_the_precision(tmp_path: Path) -> None:
+    assert (await analysed(tmp_path, failing({"a": [0]}))).flaky().precision is None
 
 
 async def test_an_unknown_axis_is_an_error_that_names_the_others(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ from engine.core.statistics.pairs import (
     paired_difference,
 )
 from engine.core.statistics.planning import (
+    RatePrecision,
     VarianceComponents,
     cases_needed,
     detectable_difference,
+    rate_precision,
     repeats_needed,
     variance_components,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "PairedComparison",
     "PairedMeans",
     "RateInterval",
+    "RatePrecision",
     "VarianceComponents",
     "any_failure_in_k",
     "band_half_width",
@@ -69,6 +72,7 @@ __all__ = [
     "paired_mean_difference",
     "rate_bounds",
     "rate_interval",
+    "rate_precision",
     "repeats_needed",
     "sign_flip_p",
     "t_quantile",

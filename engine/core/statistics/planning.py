@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 from engine.core.statistics.quantiles import Z_95, normal_quantile
 from engine.core.statistics.rates import Counts
@@ -21,6 +21,23 @@ class VarianceComponents:
 
     between: float
     within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatePrecision:
+    """How precisely a rate is known, and what would narrow its interval to a wished half width."""
+
+    cases: int
+    repeats: float
+    """The mean number of answers of a case, under the same conditions."""
+    half_width: float
+    """Of the 95 % interval now, as a share: some 1.96 standard errors."""
+    wished: float
+    """The half width that is wished for, as a share."""
+    repeats_needed: int | None
+    """Repeats of the same cases, in all, that narrow it so far; None if no number of repeats does."""
+    cases_needed: int
+    """Cases in all, each repeated as often as now, that narrow it so far."""
 
 
 def detectable_difference(sd: float, cases: int) -> float | None:
@@ -44,12 +61,17 @@ def cases_needed(difference: float, variance: float) -> float | None:
     return _Z_95_AND_POWER**2 * variance / difference**2 if difference else None
 
 
-def variance_components(cases: Sequence[Counts]) -> VarianceComponents | None:
+def variance_components(
+    cases: Sequence[Counts], within: float | None = None
+) -> VarianceComponents | None:
     """The variance between the cases and within them, from (failed, total) of each case.
 
     One-way analysis of variance: within is the mean square of answers around their case's rate,
     between is (mean square of the cases - within) / answers a case, or 0 if that is negative. With
     unequal numbers of answers n_i, "answers a case" is (n - sum(n_i²) / n) / (cases - 1).
+
+    `within` is given if it is known from a finer division, such as from the repeats of each case under the same
+    conditions, where a case's answers under several conditions are added up.
 
     None with fewer than two cases, or if no case has two answers: then the two cannot be told
     apart. Source: S. R. Searle, G. Casella and C. E. McCulloch, "Variance Components", 1992,
@@ -62,8 +84,9 @@ def variance_components(cases: Sequence[Counts]) -> VarianceComponents | None:
     if count < 2 or tests == count:
         return None
     rate = failed / tests
-    inside = sum(fails * (total - fails) / total for fails, total in cases)
-    within = inside / (tests - count)
+    if within is None:
+        inside = sum(fails * (total - fails) / total for fails, total in cases)
+        within = inside / (tests - count)
     among = sum(total * (fails / total - rate) ** 2 for fails, total in cases) / (count - 1)
     answers = (tests - sum(total * total for _, total in cases) / tests) / (count - 1)
     return VarianceComponents(between=max(0.0, (among - within) / answers), within=within)
@@ -80,3 +103,28 @@ def repeats_needed(components: VarianceComponents, cases: int, half_width: float
     assert half_width > 0, f"the half width {half_width}"
     left = cases * (half_width / Z_95) ** 2 - components.between
     return components.within / left if left > 0 else None
+
+
+def rate_precision(
+    components: VarianceComponents, cases: int, repeats: float, wished: float
+) -> RatePrecision | None:
+    """How precisely the rate of so many cases and repeats is known, and what narrows it to ± `wished` (in 0..1).
+
+    The half width is 1.96 · sqrt((between + within / repeats) / cases), solved for the repeats or for the
+    cases. None if nothing varies: then the variances say nothing of how much more would be needed. Source:
+    Miller, 2024, section 3.
+    """
+    assert cases > 0, f"{cases} cases"
+    assert repeats > 0, f"{repeats} repeats"
+    variance = components.between + components.within / repeats
+    if not variance:
+        return None
+    more = repeats_needed(components, cases, wished)
+    return RatePrecision(
+        cases=cases,
+        repeats=repeats,
+        half_width=Z_95 * sqrt(variance / cases),
+        wished=wished,
+        repeats_needed=None if more is None else ceil(more),
+        cases_needed=ceil(variance * (Z_95 / wished) ** 2),
+    )

@@ -1,4 +1,4 @@
-"""Comparisons as tables: pairs of values, means of values, and the sentence on flaky cases."""
+"""Comparisons as tables: pairs of values and means of values."""
 
 from dataclasses import dataclass
 
@@ -123,15 +123,4 @@ def _mean_cell(mean: ValueMean | None) -> MeanCell:
         interval = f"{mean.low:.4g} to {mean.high:.4g}"
     return MeanCell(
         mean=f"{mean.mean:.4g}", detail=f"{interval}, {quantity(mean.answers, 'answer')}"
-    )
-
-
-def flaky_words(data: ReportData) -> str:
-    """How much more often a case fails if it is asked several times; empty if that is unknown."""
-    flaky = data.flakiness
-    if flaky is None or flaky.any_failure is None or flaky.any_failure_in_one is None:
-        return ""
-    return (
-        f"One answer fails with a chance of {flaky.any_failure_in_one:.0%}, at least one of"
-        f" {flaky.repeats:,} with {flaky.any_failure:.0%}."
     )

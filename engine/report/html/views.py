@@ -12,7 +12,8 @@ from engine.core.reports import RATES, CurvePoint, Effort, ReportData, ScoreCurv
 from engine.core.rows import Coverage
 from engine.report.charts import MOST_LINES, curves_spec, has_curves, pairs_spec
 from engine.report.facts import facts_of, label_words
-from engine.report.html.comparisons import flaky_words, means_view, pairs_view
+from engine.report.flaky_cases import flaky_words
+from engine.report.html.comparisons import means_view, pairs_view
 from engine.report.html.heat import UNKNOWN, has_rates, heat_document, heat_view
 from engine.report.html.packing import PackedFindings
 from engine.report.html.text import script_json
@@ -61,7 +62,7 @@ def context(data: ReportData, packed: PackedFindings) -> dict[str, Any]:
         "pairs": pairs,
         "lacks_pairs": _lacks_pairs(data),
         "means": means_view(data),
-        "flaky_words": flaky_words(data),
+        "flaky_words": "" if data.flakiness is None else flaky_words(data.flakiness),
         "effort": effort,
         "errors": _errors(status.errors),
         "excerpt": [_excerpt(data, one) for one in islice(data.findings.kept, _EXCERPT)],

@@ -23,7 +23,7 @@ from engine.core.reports import (
 from engine.core.rows import Coverage
 from engine.core.runs import Event, StopReason
 from engine.core.samples import ValueMean
-from engine.core.statistics import Method, band_half_width
+from engine.core.statistics import Method, RatePrecision, band_half_width
 from tests.engine.report.samples import status
 
 MODELS = ("qwen/qwen3-8b", "meta/llama-3.3-70b", "acme/assistant-7b")
@@ -202,6 +202,14 @@ def report(**changes: Any) -> ReportData:
             repeats=3,
             any_failure=0.41,
             any_failure_in_one=0.36,
+            precision=RatePrecision(
+                cases=60,
+                repeats=3,
+                half_width=0.118,
+                wished=0.1,
+                repeats_needed=7,
+                cases_needed=84,
+            ),
             worst=(
                 FlakyCase(
                     labels={"model": MODELS[0], "group": "minors"},

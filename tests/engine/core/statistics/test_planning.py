@@ -1,5 +1,7 @@
 """What a further run needs."""
 
+from math import sqrt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from engine.core.statistics import (
     VarianceComponents,
     cases_needed,
     detectable_difference,
+    rate_precision,
     repeats_needed,
     variance_components,
 )
@@ -68,3 +71,41 @@ def test_the_cases_needed_for_the_detectable_difference_are_the_cases(
 def test_nothing_can_be_planned_from_no_cases_and_for_no_difference() -> None:
     assert detectable_difference(0.5, 0) is None
     assert cases_needed(0.0, 0.25) is None
+
+
+@given(
+    between=st.floats(0, 0.25), within=st.floats(0.01, 0.25), cases=st.integers(2, 500),
+    repeats=st.floats(1, 10), wished=st.floats(0.01, 0.5),
+)  # fmt: skip
+def test_so_many_cases_or_repeats_give_the_wished_half_width_and_one_less_does_not(
+    between: float, within: float, cases: int, repeats: float, wished: float
+) -> None:
+    components = VarianceComponents(between=between, within=within)
+
+    found = rate_precision(components, cases, repeats, wished)
+
+    def half_width(cases: int, repeats: float) -> float:
+        return Z_95 * sqrt((between + within / repeats) / cases)
+
+    assert found is not None
+    assert found.half_width == pytest.approx(half_width(cases, repeats))
+    assert half_width(found.cases_needed, repeats) <= wished * (1 + 1e-9)
+    if found.cases_needed > 1:
+        assert half_width(found.cases_needed - 1, repeats) >= wished * (1 - 1e-9)
+    if found.repeats_needed is not None:
+        assert half_width(cases, found.repeats_needed) <= wished * (1 + 1e-9)
+
+
+def test_cases_that_never_vary_do_not_say_how_many_are_needed() -> None:
+    assert rate_precision(VarianceComponents(between=0.0, within=0.0), 20, 3, 0.1) is None
+
+
+def test_a_variance_within_cases_that_is_known_is_used() -> None:
+    cases = [(0, 4), (2, 4), (4, 4)]
+
+    found = variance_components(cases, 0.1)
+
+    # The mean square of the cases is 4 * (1/4 + 0 + 1/4) / 2 = 1.
+    assert found is not None
+    assert found.between == pytest.approx((1 - 0.1) / 4)
+    assert found.within == 0.1
