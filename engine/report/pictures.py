@@ -7,15 +7,8 @@ from typing import Any
 
 from engine.core.errors import UsageError
 from engine.core.reports import HeatMap, ReportData
-from engine.report.charts import (
-    MOST_LINES,
-    Spec,
-    curves_spec,
-    has_curves,
-    heat_spec,
-    hide_bands,
-    pairs_spec,
-)
+from engine.report.charts import MOST_LINES, Spec, heat_spec, pairs_spec
+from engine.report.curve_chart import curves_spec, has_curves, hide_bands
 
 _VEGA_LITE = "v6.4"
 _SCALE = 2.0

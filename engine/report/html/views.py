@@ -10,7 +10,8 @@ from engine.core.findings import Finding
 from engine.core.listing import quantity
 from engine.core.reports import RATES, CurvePoint, Effort, ReportData, ScoreCurve
 from engine.core.rows import Coverage
-from engine.report.charts import MOST_LINES, curves_spec, has_curves, pairs_spec
+from engine.report.charts import MOST_LINES, pairs_spec
+from engine.report.curve_chart import curves_spec, has_curves
 from engine.report.facts import facts_of, label_words
 from engine.report.flaky_cases import flaky_words
 from engine.report.html.comparisons import means_view, pairs_view

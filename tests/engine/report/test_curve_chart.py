@@ -1,10 +1,10 @@
-"""The charts of a report, as Vega-Lite."""
+"""The chart of failure rates against thresholds."""
 
 import json
 from typing import Any
 
 from engine.core.reports import ScoreCurve
-from engine.report.charts import MOST_CURVE_STEPS, curves_spec, hide_bands
+from engine.report.curve_chart import MOST_CURVE_STEPS, curves_spec, hide_bands
 from tests.engine.report.reports import GROUPS, MODELS, report
 
 
