@@ -58,12 +58,13 @@ class ScoreCounter:
             return False
         if self._rules.folded_field is None or job.threshold is None or not job.cells:
             return False
+        if not job.unanswered:
+            return True
         unanswered = sum(job.unanswered.values())
         return self._rules.unanswered.allows(job.passed + job.failed, unanswered)
 
     def _value(self, job: JobRow, axis: str) -> _Value:
-        content = job.documents.get(axis)
-        label = job.labels.get(axis)
+        label, content = job.labels.get(axis), job.documents.get(axis)
         if content is None:
             return "" if label is None else str(label), None
         name = self._rules.names.get(axis, {}).get(content, label)
@@ -75,7 +76,7 @@ class ScoreCounter:
         assert job.failed is not None
         total = job.passed + job.failed
         unanswered = 0
-        if self._rules.unanswered.rule is UnansweredRule.AS_FAILED:
+        if job.unanswered and self._rules.unanswered.rule is UnansweredRule.AS_FAILED:
             unanswered = sum(job.unanswered.values())
         if not unanswered and self._is_flat(job, total):
             return job.scores
