@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Shift,
         ValueChange,
     )
+    from engine.core.differences import PairedDifference
     from engine.core.errors import (
         IdentityChanged,
         Interrupted,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from engine.core.estimates import Estimate, Rate
     from engine.core.findings import Finding, JudgedTest, Message
+    from engine.core.flakiness import Flakiness
     from engine.core.gates import (
         CaseShare,
         Certainty,
@@ -68,8 +70,6 @@ if TYPE_CHECKING:
     from engine.functions import BlockingContext, FunctionJob, JobContext, job
     from engine.registry import Registry
     from engine.results.analysis import Analysis
-    from engine.results.flakiness import Flakiness
-    from engine.results.pairs import PairedDifference
     from engine.results.summaries import Summary
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
@@ -233,8 +233,8 @@ _HOMES = {
     "Registry": "engine.registry",
     **dict.fromkeys(("Estimate", "Rate"), "engine.core.estimates"),
     "Analysis": "engine.results.analysis",
-    "Flakiness": "engine.results.flakiness",
-    "PairedDifference": "engine.results.pairs",
+    "Flakiness": "engine.core.flakiness",
+    "PairedDifference": "engine.core.differences",
     "Summary": "engine.results.summaries",
     "Settings": "engine.settings",
     "Sweep": "engine.sweep",

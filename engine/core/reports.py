@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.core.differences import PairedDifference
 from engine.core.estimates import Estimate, Rate
 from engine.core.findings import Finding
+from engine.core.flakiness import Flakiness
 from engine.core.rows import Coverage
 from engine.core.runs import Event
 from engine.core.samples import ValueMean
-from engine.core.statistics import RatePrecision
 from engine.core.status import Status
 
 RATES: Mapping[Rate, str] = {
@@ -99,72 +100,14 @@ class ScoreCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two values of an axis, compared over the cases that both answered; rates as shares from 0 to 1.
-
-    `difference` is the rate of `a` less that of `b`. `verdict` is `better`, `worse` or `cannot be told apart`, and
-    speaks of `a`.
-    """
-
-    axis: str
-    a: str
-    b: str
-    cases: int
-    rate_a: float
-    rate_b: float
-    difference: float
-    low: float | None
-    high: float | None
-    p_corrected: float | None
-    verdict: str
-    detectable: float | None = None
-    """The difference that these cases would have shown with power 0.8."""
-    cases_needed: int | None = None
-    """The cases that would tell the two apart, if their difference is as large as it seems."""
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether the corrected p says that one is better."""
-        return self.verdict in ("better", "worse")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
     """The pairs of one axis at one threshold: those that are told apart first, then by the size of their difference."""
 
     axis: str
     threshold: float | None
-    shown: tuple[Pair, ...]
+    shown: tuple[PairedDifference, ...]
     total: int
     told_apart: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlakyCase:
-    """A case that failed in some of its repeats."""
-
-    labels: Mapping[str, str]
-    case: str
-    failed: int
-    answers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlakySummary:
-    """How many of the cases that were asked more than once fail always, sometimes and never."""
-
-    always: int
-    sometimes: int
-    never: int
-    repeats: int
-    """The most answers to a case."""
-    any_failure: float | None
-    """The mean chance that at least one of so many answers to a case fails, from 0 to 1."""
-    any_failure_in_one: float | None
-    precision: RatePrecision | None
-    """How precisely the run's first rate is known, and what would narrow its interval."""
-    worst: tuple[FlakyCase, ...]
-    """Those that fail sometimes, nearest to half of their answers first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +177,7 @@ class ReportData:
     score_curves: tuple[ScoreCurve, ...]
     """Of the rows and columns whose answers list the scores of all their first answers."""
     pairs: tuple[Pairs, ...]
-    flakiness: FlakySummary | None
+    flakiness: Flakiness | None
     means: tuple[MeanRow, ...]
     """By the rows of the heat map; empty if answers have no numeric values."""
     effort_axis: str

@@ -1,11 +1,11 @@
 """Flaky cases in words: how often repeats agree, and whether more repeats or more cases say more."""
 
+from engine.core.flakiness import Flakiness
 from engine.core.listing import quantity
-from engine.core.reports import FlakySummary
 from engine.core.statistics import RatePrecision
 
 
-def flaky_words(flaky: FlakySummary) -> str:
+def flaky_words(flaky: Flakiness) -> str:
     """How much more often a case fails if it is asked several times, and what would narrow the run's rate.
 
     Empty if neither is known.

@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.core.differences import PairedDifference
 from engine.core.listing import quantity
-from engine.core.reports import HeatCell, Pair, Pairs, ReportData
+from engine.core.reports import HeatCell, Pairs, ReportData
 from engine.core.rows import Coverage
 from engine.core.runs import RunState, StopReason
 from engine.report.times import moment
@@ -187,6 +188,6 @@ def _more_cases_steps(data: ReportData) -> Iterator[Step]:
             )
 
 
-def needs_cases(pair: Pair) -> bool:
+def needs_cases(pair: PairedDifference) -> bool:
     """Whether a finite number of further cases would probably tell a pair apart."""
     return pair.cases_needed is not None and pair.cases_needed > pair.cases

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.core.differences import PairedDifference
 from engine.core.errors import UsageError
+from engine.core.flakiness import Flakiness
 from engine.core.listing import join_first
-from engine.results.flakiness import Flakiness, find_flaky
+from engine.results.flakiness import find_flaky
 from engine.results.observations import Observations
-from engine.results.pairs import PairedDifference, pairs_of
+from engine.results.pairs import pairs_of
 from engine.results.summaries import Summary, summarize
 
 

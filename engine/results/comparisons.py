@@ -1,14 +1,14 @@
 """What a report compares: pairs of values, flaky cases, and means of values, in a size that can be read."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from engine.core.axes import GroupAxis
+from engine.core.flakiness import Flakiness
 from engine.core.matrix import MatrixAxis
-from engine.core.reports import FlakyCase, FlakySummary, MeanRow, Pair, Pairs
+from engine.core.reports import MeanRow, Pairs
 from engine.results.analysis import Analysis
 from engine.results.heat import compared_axes, label_of
-from engine.results.pairs import Verdict
 
 MOST_VALUES = 20
 """The most values of an axis whose pairs are compared: 190 pairs."""
@@ -16,7 +16,6 @@ MOST_PAIRS = 60
 """The most pairs of an axis that are shown."""
 MOST_FLAKY = 20
 """The most flaky cases that are shown."""
-_PAIR_FIELDS = tuple(field.name for field in fields(Pair))
 
 
 def compare_axes(
@@ -42,43 +41,20 @@ def compare_axes(
 
 def _choose_pairs(analysis: Analysis, axis: str, threshold: float | None) -> Pairs:
     compared = analysis.pairs(axis)
-    apart = [one for one in compared if one.verdict is not Verdict.UNKNOWN]
-    compared.sort(key=lambda one: (one.verdict is Verdict.UNKNOWN, -abs(one.difference)))
+    compared.sort(key=lambda one: (not one.is_told_apart, -abs(one.difference)))
     return Pairs(
         axis=axis,
         threshold=threshold,
-        shown=tuple(
-            Pair(**{name: getattr(one, name) for name in _PAIR_FIELDS})
-            for one in compared[:MOST_PAIRS]
-        ),
+        shown=tuple(compared[:MOST_PAIRS]),
         total=len(compared),
-        told_apart=len(apart),
+        told_apart=sum(one.is_told_apart for one in compared),
     )
 
 
-def count_flaky(analysis: Analysis, threshold: float | None) -> FlakySummary | None:
-    """How many cases fail always, sometimes and never in their repeats; None if none was asked more than once."""
+def count_flaky(analysis: Analysis, threshold: float | None) -> Flakiness | None:
+    """How often the repeats of cases agree, with the most flaky ones; None if none was asked more than once."""
     found = analysis.flaky(threshold)
-    if not found.cases:
-        return None
-    return FlakySummary(
-        always=found.always,
-        sometimes=found.sometimes,
-        never=found.never,
-        repeats=found.repeats,
-        any_failure=found.any_failure,
-        any_failure_in_one=found.any_failure_in_one,
-        precision=found.precision,
-        worst=tuple(
-            FlakyCase(
-                labels={name: str(label) for name, label in one.labels.items()},
-                case=one.case,
-                failed=one.failed,
-                answers=one.answers,
-            )
-            for one in found.flaky[:MOST_FLAKY]
-        ),
-    )
+    return replace(found, flaky=found.flaky[:MOST_FLAKY]) if found.cases else None
 
 
 def means_by(analysis: Analysis, axis: str, threshold: float | None) -> tuple[MeanRow, ...]:

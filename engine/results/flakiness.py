@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import nsmallest
 from operator import itemgetter
-from typing import Any
 
+from engine.core.flakiness import Flakiness, FlakyCase
 from engine.core.samples import CaseKey, Setting
 from engine.core.statistics import (
     Counts,
@@ -20,52 +20,6 @@ from engine.results.observations import Observations, case_name
 
 WISHED_HALF_WIDTH = 0.1
 """The half width of an interval that says enough for most decisions: 10 points."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlakyCase:
-    """A case of a setting that fails in some of its repeats."""
-
-    labels: Mapping[str, Any]
-    """The setting, by field."""
-    case: str
-    failed: int
-    answers: int
-    """First answers, before any variations."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flakiness:
-    """How often the repeats of a case agree at one threshold; each case counts once in each setting.
-
-    Example:
-        >>> flaky = run.analysis().flaky()
-        >>> flaky.always, flaky.sometimes, flaky.never
-        (0, 0, 0)
-    """
-
-    threshold: float | None
-    always: int
-    """Cases that fail in every repeat."""
-    sometimes: int
-    never: int
-    repeats: int
-    """The most first answers of a case."""
-    any_failure: float | None
-    """The mean chance that at least one of that many answers to a case fails, of the cases with so many."""
-    any_failure_in_one: float | None
-    """The mean chance that a single answer fails, of the same cases."""
-    spread: VarianceComponents | None
-    """How much the failure probability differs between cases, and one answer from that of its case."""
-    precision: RatePrecision | None
-    """How precisely the first rate over all settings is known, and what narrows it to ±10 points; None if unknown."""
-    flaky: tuple[FlakyCase, ...]
-    """Cases that fail sometimes, those nearest to half of their answers first."""
-
-    @property
-    def cases(self) -> int:
-        """The cases that were asked more than once."""
-        return self.always + self.sometimes + self.never
 
 
 def find_flaky(seen: Observations, threshold: float | None, *, most: int = 1_000) -> Flakiness:

@@ -1,15 +1,13 @@
 """Paired differences: two values of an axis compared over the cells and cases that both have."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import combinations
 from typing import Any, TypeAlias
 
+from engine.core.differences import PairedDifference, judge
 from engine.core.rows import digest_column
 from engine.core.samples import CaseKey, CaseTally
 from engine.core.statistics import (
-    SIGNIFICANCE,
     Counts,
     PairedComparison,
     cases_needed,
@@ -21,56 +19,6 @@ from engine.results.observations import Observations
 
 Level: TypeAlias = tuple[Any, str | None]
 """A value of an axis: its label, and the digest of its content if it has one."""
-
-
-class Verdict(StrEnum):
-    """What the corrected p of a comparison says of its first side; intervals only show the size."""
-
-    BETTER = "better"
-    """It fails less often."""
-    WORSE = "worse"
-    """It fails more often."""
-    UNKNOWN = "cannot be told apart"
-
-
-def judge(difference: float, p_corrected: float) -> Verdict:
-    """The verdict on the first of two sides, whose rate of failure is higher by `difference`."""
-    if p_corrected >= SIGNIFICANCE or not difference:
-        return Verdict.UNKNOWN
-    return Verdict.WORSE if difference > 0 else Verdict.BETTER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedDifference:
-    """Two values of an axis over the cases that both answered, in cells that differ in nothing else.
-
-    Rates and differences are shares of first answers that failed, each case with the same weight.
-
-    Example:
-        >>> [(pair.a, pair.b, str(pair.verdict)) for pair in run.analysis().pairs("number")]
-        []
-    """
-
-    axis: str
-    a: str
-    b: str
-    threshold: float | None
-    cases: int
-    rate_a: float
-    rate_b: float
-    difference: float
-    """`rate_a` minus `rate_b`."""
-    low: float
-    high: float
-    p: float
-    p_corrected: float
-    """Corrected by Holm's rule for all pairs of the axis at this threshold."""
-    verdict: Verdict
-    """On `a`: it fails less often or more often than `b`, or they cannot be told apart."""
-    detectable: float | None
-    """The difference that so many cases show with a chance of 80 %."""
-    cases_needed: int | None
-    """The cases that a difference of this size needs to be shown with a chance of 80 %; None if there is none."""
 
 
 def pairs_of(seen: Observations, axis: str) -> list[PairedDifference]:

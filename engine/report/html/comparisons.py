@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from engine.core.differences import PairedDifference
 from engine.core.listing import quantity
-from engine.core.reports import Pair, Pairs, ReportData
+from engine.core.reports import Pairs, ReportData
 from engine.core.samples import ValueMean
 from engine.report.html.heat import UNKNOWN
 from engine.report.verdict import needs_cases
@@ -50,8 +51,7 @@ def pairs_view(pairs: Pairs) -> PairsView:
     return PairsView(axis=pairs.axis, summary=summary, rows=[_pair_row(one) for one in pairs.shown])
 
 
-def _pair_row(pair: Pair) -> PairRow:
-    known = pair.low is not None and pair.high is not None
+def _pair_row(pair: PairedDifference) -> PairRow:
     detail = ""
     if not pair.is_told_apart and pair.detectable is not None:
         detail = f"a difference of {pair.detectable * 100:.0f} points would have shown"
@@ -62,10 +62,8 @@ def _pair_row(pair: Pair) -> PairRow:
         b=pair.b,
         rates=f"{pair.rate_a:.0%}, {pair.rate_b:.0%}",
         difference=f"{pair.difference * 100:+.0f} points",
-        interval=f"{(pair.low or 0) * 100:+.0f} to {(pair.high or 0) * 100:+.0f}"
-        if known
-        else UNKNOWN,
-        p=UNKNOWN if pair.p_corrected is None else _p_words(pair.p_corrected),
+        interval=f"{pair.low * 100:+.0f} to {pair.high * 100:+.0f}",
+        p=_p_words(pair.p_corrected),
         cases=pair.cases,
         verdict=pair.verdict,
         detail=detail,

@@ -3,17 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+from engine.core.differences import PairedDifference, judge
 from engine.core.estimates import Estimate, Rate, estimate_of
 from engine.core.findings import Finding, Message
+from engine.core.flakiness import Flakiness, FlakyCase
 from engine.core.reports import (
     CurvePoint,
     Effort,
-    FlakyCase,
-    FlakySummary,
     HeatCell,
     HeatMap,
     MeanRow,
-    Pair,
     Pairs,
     ReportData,
     ScoreCurve,
@@ -87,12 +86,11 @@ def score_curve(row: int, column: int) -> ScoreCurve:
     )
 
 
-def pair(a: str, b: str, difference: float, **changes: Any) -> Pair:
-    verdict = (
-        "cannot be told apart" if abs(difference) < 0.1 else "better" if difference < 0 else "worse"
-    )
+def pair(a: str, b: str, difference: float, **changes: Any) -> PairedDifference:
+    p = 0.4 if abs(difference) < 0.1 else 0.001
     values: dict[str, Any] = {
         "axis": "model",
+        "threshold": 0.5,
         "a": a,
         "b": b,
         "cases": 96,
@@ -101,15 +99,16 @@ def pair(a: str, b: str, difference: float, **changes: Any) -> Pair:
         "difference": difference,
         "low": difference - 0.09,
         "high": difference + 0.09,
-        "p_corrected": 0.4 if abs(difference) < 0.1 else 0.001,
-        "verdict": verdict,
+        "p": p / 3,
+        "p_corrected": p,
+        "verdict": judge(difference, p),
         "detectable": 0.14,
         "cases_needed": 150,
     }
-    return Pair(**{**values, **changes})
+    return PairedDifference(**{**values, **changes})
 
 
-def pairs_of(axis: str, *pairs: Pair) -> Pairs:
+def pairs_of(axis: str, *pairs: PairedDifference) -> Pairs:
     shown = tuple(replace(one, axis=axis) for one in pairs)
     apart = sum(one.is_told_apart for one in shown)
     return Pairs(axis=axis, threshold=0.5, shown=shown, total=len(shown), told_apart=apart)
@@ -195,13 +194,15 @@ def report(**changes: Any) -> ReportData:
             ),
             pairs_of("prompt", pair(*PROMPTS, 0.02)),
         ),
-        "flakiness": FlakySummary(
+        "flakiness": Flakiness(
+            threshold=0.5,
             always=31,
             sometimes=8,
             never=57,
             repeats=3,
             any_failure=0.41,
             any_failure_in_one=0.36,
+            spread=None,
             precision=RatePrecision(
                 cases=60,
                 repeats=3,
@@ -210,7 +211,7 @@ def report(**changes: Any) -> ReportData:
                 repeats_needed=7,
                 cases_needed=84,
             ),
-            worst=(
+            flaky=(
                 FlakyCase(
                     labels={"model": MODELS[0], "group": "minors"},
                     case="minors-003",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.core.differences import PairedDifference
 from engine.core.reports import ReportData
 from engine.core.runs import RunState, StopReason
 from engine.report.verdict import Step, command, next_steps, show_command, verdict
@@ -49,9 +50,9 @@ def test_missing_and_failed_cells_are_in_the_sentence() -> None:
     ],
 )
 def test_models_are_only_ranked_as_far_as_they_can_be_told_apart(
-    pairs: list[object], words: str
+    pairs: list[PairedDifference], words: str
 ) -> None:
-    data = complete(pairs=(pairs_of("model", *pairs),))  # type: ignore[arg-type]
+    data = complete(pairs=(pairs_of("model", *pairs),))
 
     assert f" {words} Highest rate: " in verdict(data)
 
