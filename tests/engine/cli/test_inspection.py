@@ -56,8 +56,10 @@ def test_a_job_is_shown_by_the_number_that_jobs_prints(ended: Nightsweep) -> Non
 
 
 def test_the_raw_answer_is_the_bytes_as_they_came(ended: Nightsweep) -> None:
-    assert ended("show", "1", "--raw").stdout == "{}"
-    assert json.loads(ended("show", "1", "--json").stdout)["answer"] == {}
+    raw = ended("show", "1", "--raw").stdout
+
+    assert raw == '[[0.1, "bad"], [0.4, "fair"], [0.8, "good"]]'
+    assert json.loads(ended("show", "1", "--json").stdout)["answer"] == json.loads(raw)
 
 
 def test_events_are_shown_and_followed_until_the_run_has_ended(ended: Nightsweep) -> None:
