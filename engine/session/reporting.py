@@ -15,7 +15,7 @@ from engine.results.cells import RowRules
 from engine.results.comparisons import compare_axes, count_flaky, means_by
 from engine.results.effort import EffortCounter
 from engine.results.heat import choose_axes, curves_of, heat_map_of
-from engine.results.observations import observe_jobs
+from engine.results.observations import Observer
 from engine.results.ranking import AnswerRanking, drop_milder
 from engine.results.score_curves import ScoreCounter
 from engine.results.worst import collect_worst
@@ -42,8 +42,8 @@ async def gather_report(
 ) -> ReportData:
     """Gather what the report on a run shows; `store` is how its commands name the store, empty for the usual one.
 
-    However many findings there are, memory holds the worst of them, and of the cells what `Run.analysis` keeps.
-    Of many answers with failed tests, only the worst are read.
+    However many findings there are, memory holds the worst of them, and of the cells at the status' threshold what
+    `Run.analysis` keeps. Of many answers with failed tests, only the worst are read.
     `events` are the latest, one more than are shown if there are more. If findings cannot be read, the report says
     why.
     """
@@ -51,10 +51,18 @@ async def gather_report(
     axes = choose_axes(facts.axes, folded)
     row_axis = "" if axes is None else axes.row
     effort, ranking, scores = EffortCounter(row_axis), AnswerRanking(), ScoreCounter(axes, rules)
-    counted = _count(jobs, effort, ranking, scores)
-    seen = await observe_jobs(counted, rules, facts.axes)
-    analysis = Analysis(seen, {axis.field: axis.field for axis in facts.axes})
-    heat_map = None if axes is None else heat_map_of(analysis, axes)
+    # Only the heat map needs all thresholds, and nothing but its own axes.
+    by = () if axes is None else (axes.row, axes.column)
+    all_thresholds = Observer(facts.axes, folded, by=by)
+    shown = Observer(facts.axes, folded, threshold=threshold)
+    async for job in jobs:
+        for counter in (effort, ranking, scores):
+            counter.add(job)
+        for observer in (all_thresholds, shown):
+            observer.add(job, rules)
+    fields = {axis.field: axis.field for axis in facts.axes}
+    analysis = Analysis(shown.seen, fields)
+    heat_map = None if axes is None else heat_map_of(Analysis(all_thresholds.seen, fields), axes)
     return ReportData(
         status=status,
         version=version("nightsweep"),
@@ -73,17 +81,6 @@ async def gather_report(
         effort=effort.efforts,
         findings=await _find_worst(read_findings, ranking, _axis_values(facts.axes, folded)),
     )
-
-
-async def _count(
-    jobs: AsyncIterable[JobRow],
-    *counters: EffortCounter | AnswerRanking | ScoreCounter,
-) -> AsyncIterator[JobRow]:
-    """Yield jobs, and count what each took, how bad its answer is and its scores on their way."""
-    async for job in jobs:
-        for counter in counters:
-            counter.add(job)
-        yield job
 
 
 async def _find_worst(

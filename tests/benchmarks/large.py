@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ GROUPS = list(GROUPS_ON_OFFER)[:5]
 PER_PROMPT = MODELS * len(GROUPS) * REPEATS
 
 
-def sweep_of(prompts: Iterable[int], url: str) -> dict[str, Any]:
+def sweep_of(
+    prompts: Iterable[int], url: str, thresholds: Sequence[float] = (0.5,)
+) -> dict[str, Any]:
     return {
         "name": "large",
         "service": {
@@ -45,17 +47,19 @@ def sweep_of(prompts: Iterable[int], url: str) -> dict[str, Any]:
                 for number in prompts
             ],
             "groups": GROUPS,
-            "thresholds": [0.5],
+            "thresholds": list(thresholds),
             "repeats": REPEATS,
         },
         "limits": {"max_in_flight": 16},
     }
 
 
-def fill(folder: Path, count: int, server: ContractServerProcess) -> None:
+def fill(
+    folder: Path, count: int, server: ContractServerProcess, thresholds: Sequence[float] = (0.5,)
+) -> None:
     """Have a run put its matrix into the queue, in which nothing can be sent for want of quota."""
     server.configure(allotted=0)
-    (folder / "sweep.json").write_text(json.dumps(sweep_of(range(count), server.url)))
+    (folder / "sweep.json").write_text(json.dumps(sweep_of(range(count), server.url, thresholds)))
     nightsweep(folder, "run", "sweep.json")
     server.configure(allotted=10**9)
     (folder / "nightsweep.db").rename(folder / "open.db")
