@@ -45,7 +45,7 @@ def write_report(path: Path) -> None:
 
 
 def main() -> None:
-    """Draw all pictures anew."""
+    """Draw all pictures again."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "report.html"

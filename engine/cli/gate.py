@@ -248,7 +248,8 @@ async def _collect(
 ) -> None:
     """Read the failed tests that the gate is about, and show those of the checks that have failed.
 
-    They are not read if nobody wants them. Where they cannot be read, that is said, and the verdict stands.
+    They are read only if they are shown or `wanted`. If they cannot be read, a message says so, and the verdict
+    stands.
     """
     if show is None and not wanted:
         return

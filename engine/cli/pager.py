@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Printer(Protocol):
-    """Prints lines; raises BrokenPipeError once nobody reads them any more."""
+    """Prints lines; raises BrokenPipeError once their reader has gone."""
 
     width: int | None
     """The cells that a line may take; None without a terminal."""

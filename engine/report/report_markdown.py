@@ -42,8 +42,8 @@ def report_markdown(data: ReportData) -> str:
     """The report on a run in at most 65,000 characters.
 
     It has the verdict, what to do next, the rates, the comparisons and as many of the worst findings as fit.
-    Texts of models stand in fences that are longer than any in them; labels are code. Nobody is mentioned, and no
-    picture is loaded.
+    Texts of models stand in fences that are longer than any in them, and labels are code. It has no mentions and
+    no images.
     """
     text = "\n".join(_head(data))
     for section in (

