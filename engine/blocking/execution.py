@@ -49,7 +49,7 @@ def execute_sweep(
         await try_opening(sweep, engine.clock)
         return await engine.submit(sweep, accept=accept, fresh=fresh)
 
-    output.say(*(f"warning: {warning}" for warning in sweep.warnings))
+    output.say_prose(*(f"warning: {warning}" for warning in sweep.warnings))
     return _execute(submit, store, sweep.registry, progress=progress)
 
 
@@ -72,7 +72,7 @@ def _execute(
         if isinstance(display, NotebookDisplay):
             display.show(status)
     if progress and not isinstance(display, NotebookDisplay):
-        output.say(*output.fit(summary_lines(status), sys.stderr))
+        output.say_prose(*summary_lines(status))
     if status.reason is StopReason.INTERRUPTED or execution.is_cut_off:
         message = _how_to_go_on(status.run, store)
         output.say(message)

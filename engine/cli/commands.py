@@ -82,7 +82,7 @@ def show_plan(
             return await engine.plan(asked, accept=accept, fresh=fresh)
 
     found = run_command(make)
-    output.say(*(f"warning: {warning}" for warning in loaded.warnings))
+    output.say_prose(*(f"warning: {warning}" for warning in loaded.warnings))
     if as_json:
         output.write_json(found)
     else:
@@ -272,7 +272,7 @@ def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
     if asked is None:
         return format_of(target)
     if (format_ending(target.suffix) or asked) is not asked:
-        output.say(
+        output.say_prose(
             f"warning: {target} is written as {asked.name}, as asked for, whatever its name says"
         )
     return asked

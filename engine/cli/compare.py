@@ -121,6 +121,6 @@ async def _print(run: "Run", before: "Run | None", comparison: "Comparison", wor
     try:
         flipped = await run.flipped_cases(comparison, before, limit=worst)
     except UsageError as error:
-        output.say(f"the conversations cannot be shown: {error}")
+        output.say_prose(f"the conversations cannot be shown: {error}")
         return
     output.write_lines(flipped_lines(flipped, comparison, width))

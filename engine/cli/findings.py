@@ -71,7 +71,7 @@ def findings(
         return summary
 
     if summary := run_with_signals(show):
-        output.say(*output.fit([summary], sys.stderr))
+        output.say_prose(summary)
 
 
 async def _print(run: "Run", where: dict[str, str], worst: int | None, printer: "Printer") -> str:

@@ -264,7 +264,7 @@ async def _collect(
             if show is not None and checks.has(finding):
                 show(finding)
     except UsageError as error:
-        output.say(f"the failed cases cannot be shown: {error}")
+        output.say_prose(f"the failed cases cannot be shown: {error}")
 
 
 @contextmanager
@@ -313,11 +313,11 @@ def _append_summary(
         taken = path.stat().st_size if path.exists() else 0
         text = summary(verdict, tally, failed_cases, room=SUMMARY_MAX - taken)
         if not text:
-            output.say(f"warning: {path} is full; the job summary does not show this gate")
+            output.say_prose(f"warning: {path} is full; the job summary does not show this gate")
             return
         with path.open("ab") as stream:
             stream.write(text.encode())
     except OSError as error:
-        output.say(
+        output.say_prose(
             f"warning: the job summary cannot be written to {path}: {error.strerror or error}"
         )

@@ -86,11 +86,21 @@ def write_parts(*parts: str) -> None:
 def fit(lines: Iterable[str], stream: TextIO) -> list[str]:
     """Wrap lines of prose between words to the width of a terminal; other streams get them unchanged.
 
-    COLUMNS is ignored for them.
+    COLUMNS, which counts before the terminal's own width, is ignored for them.
     """
     if not stream.isatty():
         return list(lines)
-    return wrapped(map(plain, lines), get_terminal_size().columns)
+    return wrapped(map(plain, lines), _terminal_width(stream))
+
+
+def _terminal_width(terminal: TextIO) -> int:
+    """The columns of a terminal, which need not be the one of stdout."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return get_terminal_size().columns
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or get_terminal_size().columns
+    except OSError:
+        return get_terminal_size().columns
 
 
 def write_json(value: Any, *, indent: int | None = 2) -> None:
@@ -114,9 +124,22 @@ def say(*lines: str) -> None:
         silence(sys.stderr)
 
 
+def say_prose(*lines: str) -> None:
+    """Write lines to stderr as `say` does, wrapped between words if it is a terminal."""
+    # Keys go first: one that is broken over two lines would not be found any more.
+    say(*fit((_harmless(line, sys.stderr.encoding) for line in lines), sys.stderr))
+
+
 def fail(*lines: str) -> None:
-    """Write an error to stderr: `nightsweep: ` begins each line that is not indented."""
-    say(*(line if line[:1] == " " else f"nightsweep: {line}" for line in lines))
+    """Write an error to stderr: `nightsweep: ` begins each line that is not indented.
+
+    Indented lines are excerpts from files: they are not wrapped.
+    """
+    for line in lines:
+        if line[:1] == " ":
+            say(line)
+        else:
+            say_prose(f"nightsweep: {line}")
 
 
 def can_ask() -> bool:

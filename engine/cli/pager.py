@@ -108,7 +108,7 @@ class _Terminal:
                 env={"LESS": "FX", **os.environ},
             )
         except OSError as error:
-            output.say(f"cannot start the pager {command[0]}: {error.strerror or error}")
+            output.say_prose(f"cannot start the pager {command[0]}: {error.strerror or error}")
             return
         self._signals.handler = self._receive
 
@@ -125,7 +125,9 @@ def _pager_command() -> list[str] | None:
     try:
         command = ["less"] if named is None else shlex.split(named)
     except ValueError:
-        output.say(f"PAGER is {named!r:.100}, which is no command line: the pager is left out")
+        output.say_prose(
+            f"PAGER is {named!r:.100}, which is no command line: the pager is left out"
+        )
         return None
     if not command or command == ["cat"] or (named is None and which("less") is None):
         return None

@@ -69,7 +69,7 @@ def run(
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
-    output.say(*(f"warning: {warning}" for warning in loaded.warnings))
+    output.say_prose(*(f"warning: {warning}" for warning in loaded.warnings))
     run_command(partial(try_opening, loaded))
     finish(
         lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
@@ -179,8 +179,8 @@ def finish(open_run: OpenRun, store: str, every_s: int, as_json: bool) -> NoRetu
     status, code = run_with_signals(partial(_work_on, open_run, store, every_s))
     if as_json:
         output.write_json(status)
-    ended = output.fit(summary_lines(status), sys.stderr)
-    output.say(*ended, *_next_steps(status, code, store))
+    output.say_prose(*summary_lines(status))
+    output.say(*_next_steps(status, code, store))
     raise typer.Exit(code)
 
 
@@ -227,7 +227,7 @@ async def _work_on(
     stops = Stops()
     async with stopping_between_commits(open_engine(store), stops) as engine:
         run = await open_run(engine)
-        output.say(*run.sweep.notices())
+        output.say_prose(*run.sweep.notices())
         if run.was_paused:
             output.say(f"{run.name} was paused and continues")
         with run_display(every_s) as display:

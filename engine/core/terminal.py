@@ -22,6 +22,11 @@ _SEQUENCES = re.compile(
 _SPACES = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
 _HARMLESS = re.compile(r"[ -~]*")
 
+# A command in backticks, or a value in quotes; an apostrophe within a word begins none.
+_SPAN = re.compile(r"`[^`]*`|(?<!\w)'[^']*'(?!\w)")
+# In place of a space at which a line must not break; no line has it, because plain() removes it.
+_JOINT = "\x00"
+
 # Joiners: without them emoji and several scripts fall apart.
 _KEPT = frozenset("\u200c\u200d")
 
@@ -50,18 +55,28 @@ def _shown(character: str) -> str:
 
 
 def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
-    """The lines, each in as many as fit the width, broken between words; as they are without a width."""
+    """The lines, each in as many as fit the width, broken between words; as they are without a width.
+
+    A line breaks within a command in backticks or a value in quotes only if that is longer than a line.
+    """
     if width is None:
         return list(lines)
     found: list[str] = []
     for line in lines:
-        indent = " " * (len(line) - len(line.lstrip()))
+        indent = f"{' ' * (len(line) - len(line.lstrip()))}  "
         parts = wrap(
-            line,
+            _join_spans(line, width - len(indent)),
             width,
-            subsequent_indent=f"{indent}  ",
+            subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
-        found += parts or [line]
+        found += [part.replace(_JOINT, " ") for part in parts] or [line]
     return found
+
+
+def _join_spans(line: str, room: int) -> str:
+    """The line, with joints for the spaces in commands and quoted values that fit the room."""
+    return _SPAN.sub(
+        lambda span: span[0].replace(" ", _JOINT) if len(span[0]) <= room else span[0], line
+    )

@@ -1,8 +1,10 @@
-"""stdout and stderr that are closed, full, gone, or in another encoding."""
+"""stdout and stderr that are closed, full, gone, in another encoding, or a narrow terminal."""
 
 import csv
 import os
+import pty
 import subprocess
+import termios
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -107,3 +109,82 @@ def test_what_programs_read_is_utf_8_in_every_locale(
     assert {row["model"] for row in rows} == {"\u6a21\u578b", "\u00fc"}
     assert table.returncode == 0
     assert table.stdout.isascii()
+
+
+@pytest.fixture
+def narrow_terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal of 60 columns: what is shown can be read from the first."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+MISTAKES = """\
+name: night
+service: {kind: scripted}
+evaluation: single_turn  # of the first night, of all others
+matrix: {models: [a]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "piped", "shown"),
+    [
+        (
+            ("status", "--store", "runs/of/the/month/of/november/night.db"),
+            """\
+nightsweep: there is no store at runs/of/the/month/of/november/night.db: name it with --store, or \
+make one with `nightsweep run SWEEP`
+""",
+            """\
+nightsweep: there is no store at
+  runs/of/the/month/of/november/night.db: name it with
+  --store, or make one with `nightsweep run SWEEP`
+""",
+        ),
+        (
+            ("results", "--where", "a condition without any sign"),
+            """\
+nightsweep: --where 'a condition without any sign': write AXIS=PATTERN, such as model=openai/*
+""",
+            """\
+nightsweep: --where 'a condition without any sign': write
+  AXIS=PATTERN, such as model=openai/*
+""",
+        ),
+        (
+            ("plan", "mistakes.yaml"),
+            """\
+nightsweep: mistakes.yaml:3:13: evaluation: this service has no single_turn; known: scripted
+    evaluation: single_turn  # of the first night, of all others
+                ^
+""",
+            """\
+nightsweep: mistakes.yaml:3:13: evaluation: this service has
+  no single_turn; known: scripted
+    evaluation: single_turn  # of the first night, of all others
+                ^
+""",
+        ),
+    ],
+)
+def test_errors_are_wrapped_between_words_on_a_terminal_and_only_there(
+    nightsweep: Nightsweep,
+    tmp_path: Path,
+    narrow_terminal: tuple[int, int],
+    args: tuple[str, ...],
+    piped: str,
+    shown: str,
+) -> None:
+    (tmp_path / "mistakes.yaml").write_text(MISTAKES)
+    ours, theirs = narrow_terminal
+
+    in_a_pipe = nightsweep(*args, COLUMNS="60")
+    on_a_terminal = nightsweep(*args, streams={2: theirs}, COLUMNS="")
+    seen = os.read(ours, 65_536).decode()
+
+    assert in_a_pipe.returncode == on_a_terminal.returncode == 2
+    assert in_a_pipe.stderr == piped
+    assert seen.replace("\r\n", "\n") == shown

@@ -73,3 +73,22 @@ def test_prose_is_wrapped_between_words_to_a_width_and_never_without_one(
     paragraphs = ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]
 
     assert wrapped(paragraphs, width) == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("make one with `nightsweep run SWEEP`", ["make one with", "  `nightsweep run SWEEP`"]),
+        ("there is no file 'my first sweep'", ["there is no file", "  'my first sweep'"]),
+        ("'my sweep', not 'the other'", ["'my sweep', not", "  'the other'"]),
+        ("the stores' run isn't in use", ["the stores' run isn't in", "  use"]),
+        (
+            "use `nightsweep status --store a.db`",
+            ["use `nightsweep status", "  --store a.db`"],
+        ),
+    ],
+)
+def test_a_command_or_a_quoted_value_stays_on_a_line_if_it_fits_on_one(
+    line: str, lines: list[str]
+) -> None:
+    assert wrapped([line], 25) == lines
