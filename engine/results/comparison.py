@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from engine.core.comparisons import CaseChange, Change, ChangedText, Comparison, RateChange
+from engine.core.differences import judge
 from engine.core.estimates import Estimate, Rate
 from engine.core.rows import Coverage
 from engine.core.samples import Setting
 from engine.core.statistics import (
-    SIGNIFICANCE,
     compare_pairs,
     detectable_difference,
     difference_of_intervals,
@@ -213,9 +213,8 @@ def _direction(difference: float) -> Change:
 
 
 def _judge(difference: float, p: float) -> Change:
-    if p >= SIGNIFICANCE or not difference:
-        return Change.UNKNOWN
-    return _direction(difference)
+    """The verdict that two values of an axis would get, on the later run; every verdict is a change."""
+    return Change(judge(difference, p))
 
 
 def _correct(rates: Iterable[RateChange]) -> list[RateChange]:
