@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli import exit_codes, output
-from engine.cli.inspect_logs import FORMAT_NAMES, INSPECT, known_format, write_logs
+from engine.cli.inspect_logs import FORMAT_NAMES, INSPECT, write_logs
 from engine.cli.opening import open_for_reading, store_exists
 from engine.cli.options import (
     DEFAULT_STORE,
@@ -18,6 +18,8 @@ from engine.cli.options import (
     StoreOption,
     SweepArgument,
     WhereOption,
+    format_option,
+    output_option,
     parse_axes,
     parse_conditions,
 )
@@ -173,24 +175,19 @@ def results(
     store: StoreOption = DEFAULT_STORE,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            parser=known_format,
-            metavar=f"[{'|'.join(FORMAT_NAMES)}]",
-            autocompletion=lambda: list(FORMAT_NAMES),
-            envvar="NIGHTSWEEP_RESULTS_FORMAT",
-            help="How the rows are written; without it as the ending of --output says, else a table.",
+        format_option(
+            "results",
+            FORMAT_NAMES,
+            "How the rows are written; without it as the ending of --output says, else a table.",
         ),
     ] = None,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            envvar="NIGHTSWEEP_RESULTS_OUTPUT",
-            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet, .arrow;"
+        output_option(
+            "results",
+            "Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet, .arrow;"
             " for inspect, a directory.",
+            metavar="PATH",
         ),
     ] = None,
     with_past: Annotated[

@@ -10,7 +10,13 @@ import typer
 from engine.cli import exit_codes, output
 from engine.cli.completion import complete_run
 from engine.cli.opening import open_for_reading
-from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from engine.cli.options import (
+    DEFAULT_STORE,
+    AcrossJudgesOption,
+    JsonOption,
+    StoreOption,
+    ThresholdsOption,
+)
 from engine.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,10 +37,7 @@ def compare(
         str | None,
         typer.Argument(metavar="[B]", help="The later run.", autocompletion=complete_run),
     ] = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option("--threshold", metavar="T", help="Only at this threshold; repeatable."),
-    ] = None,
+    threshold: ThresholdsOption = None,
     worst: Annotated[
         int,
         typer.Option(
@@ -45,14 +48,7 @@ def compare(
             help="Show the conversations of so many flipped cases.",
         ),
     ] = 20,
-    across_judges: Annotated[
-        bool,
-        typer.Option(
-            "--across-judges",
-            envvar="NIGHTSWEEP_COMPARE_ACROSS_JUDGES",
-            help="Compare even if the two runs were judged differently.",
-        ),
-    ] = False,
+    across_judges: AcrossJudgesOption = False,
     with_store: Annotated[
         str | None,
         typer.Option(

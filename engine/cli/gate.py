@@ -7,14 +7,22 @@ from contextlib import contextmanager, nullcontext
 from heapq import heappush, heappushpop
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from engine.cli import exit_codes, output
 from engine.cli.completion import complete_run
 from engine.cli.opening import open_for_reading
-from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption, parse_axes
+from engine.cli.options import (
+    DEFAULT_STORE,
+    AcrossJudgesOption,
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    ThresholdsOption,
+    parse_axes,
+)
 from engine.core.errors import UsageError
 from engine.core.gates import DEFAULT_MARGIN, Certainty, Decision, GateRules
 from engine.core.listing import quantity
@@ -32,105 +40,103 @@ _EXIT_CODES = {
     Decision.UNDECIDED: exit_codes.INCOMPLETE,
 }
 
+FailAboveOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-above",
+        metavar="RATE",
+        envvar="NIGHTSWEEP_GATE_FAIL_ABOVE",
+        help="Fail if more than this share of the tests failed, such as 0.2.",
+    ),
+]
+ByOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="AXES",
+        envvar="NIGHTSWEEP_GATE_BY",
+        help="Check each combination of these axes on its own, such as models,groups.",
+    ),
+]
+RequireCoverageOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--require-coverage",
+        metavar="SHARE",
+        envvar="NIGHTSWEEP_GATE_REQUIRE_COVERAGE",
+        help="The least share of the cells that must have numbers.",
+    ),
+]
+CertaintyOption: TypeAlias = Annotated[
+    Certainty,
+    typer.Option(
+        "--certainty",
+        envvar="NIGHTSWEEP_GATE_CERTAINTY",
+        help="Compare the rate, or fail if it is surely above, or unless it is surely below.",
+    ),
+]
+AgainstOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="RUN",
+        envvar="NIGHTSWEEP_GATE_AGAINST",
+        help="Fail if worse than this run of the store by more than the margin.",
+        autocompletion=complete_run,
+    ),
+]
+MarginOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--margin",
+        metavar="SHARE",
+        envvar="NIGHTSWEEP_GATE_MARGIN",
+        help="By how much the rate may be above that of --against.",
+    ),
+]
+EachCaseOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--each-case",
+        metavar="SHARE",
+        envvar="NIGHTSWEEP_GATE_EACH_CASE",
+        help="Fail if any case passes in less than this share of its answers, such as 0.8.",
+    ),
+]
+WorstOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--worst",
+        metavar="COUNT",
+        min=0,
+        envvar="NIGHTSWEEP_GATE_WORST",
+        help="If it fails, print only so many failed cases, the worst first; without it, all.",
+    ),
+]
+JunitOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        envvar="NIGHTSWEEP_GATE_JUNIT",
+        help="Write a JUnit file (mode 0600) with a test case for each check and each cell.",
+    ),
+]
+
 
 def gate(
     run: RunArgument = None,
-    fail_above: Annotated[
-        float | None,
-        typer.Option(
-            "--fail-above",
-            metavar="RATE",
-            envvar="NIGHTSWEEP_GATE_FAIL_ABOVE",
-            help="Fail if more than this share of the tests failed, such as 0.2.",
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="AXES",
-            envvar="NIGHTSWEEP_GATE_BY",
-            help="Check each combination of these axes on its own, such as models,groups.",
-        ),
-    ] = None,
-    require_coverage: Annotated[
-        float,
-        typer.Option(
-            "--require-coverage",
-            metavar="SHARE",
-            envvar="NIGHTSWEEP_GATE_REQUIRE_COVERAGE",
-            help="The least share of the cells that must have numbers.",
-        ),
-    ] = 1.0,
-    certainty: Annotated[
-        Certainty,
-        typer.Option(
-            "--certainty",
-            envvar="NIGHTSWEEP_GATE_CERTAINTY",
-            help="Compare the rate, or fail if it is surely above, or unless it is surely below.",
-        ),
-    ] = Certainty.RATE,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            metavar="RUN",
-            envvar="NIGHTSWEEP_GATE_AGAINST",
-            help="Fail if worse than this run of the store by more than the margin.",
-            autocompletion=complete_run,
-        ),
-    ] = None,
-    margin: Annotated[
-        float,
-        typer.Option(
-            "--margin",
-            metavar="SHARE",
-            envvar="NIGHTSWEEP_GATE_MARGIN",
-            help="By how much the rate may be above that of --against.",
-        ),
-    ] = DEFAULT_MARGIN,
-    across_judges: Annotated[
-        bool,
-        typer.Option(
-            "--across-judges",
-            envvar="NIGHTSWEEP_GATE_ACROSS_JUDGES",
-            help="Compare with --against even if the two runs were judged differently.",
-        ),
-    ] = False,
-    each_case: Annotated[
-        float | None,
-        typer.Option(
-            "--each-case",
-            metavar="SHARE",
-            envvar="NIGHTSWEEP_GATE_EACH_CASE",
-            help="Fail if any case passes in less than this share of its answers, such as 0.8.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--threshold", metavar="T", help="Check only this threshold of the run; repeatable."
-        ),
-    ] = None,
-    worst: Annotated[
-        int | None,
-        typer.Option(
-            "--worst",
-            metavar="COUNT",
-            min=0,
-            envvar="NIGHTSWEEP_GATE_WORST",
-            help="If it fails, print only so many failed cases, the worst first; without it, all.",
-        ),
-    ] = None,
-    junit: Annotated[
-        Path | None,
-        typer.Option(
-            "--junit",
-            metavar="FILE",
-            envvar="NIGHTSWEEP_GATE_JUNIT",
-            help="Write a JUnit file (mode 0600) with a test case for each check and each cell.",
-        ),
-    ] = None,
+    fail_above: FailAboveOption = None,
+    by: ByOption = None,
+    require_coverage: RequireCoverageOption = 1.0,
+    certainty: CertaintyOption = Certainty.RATE,
+    against: AgainstOption = None,
+    margin: MarginOption = DEFAULT_MARGIN,
+    across_judges: AcrossJudgesOption = False,
+    each_case: EachCaseOption = None,
+    threshold: ThresholdsOption = None,
+    worst: WorstOption = None,
+    junit: JunitOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:

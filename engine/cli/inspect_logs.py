@@ -15,13 +15,6 @@ FORMAT_NAMES = (*FORMATS, INSPECT)
 """What `--format` takes: the formats of rows, and the one that writes a directory."""
 
 
-def known_format(name: str) -> str:
-    """The name of a format; raises ValueError, which lists the names, if there is none."""
-    if name not in FORMAT_NAMES:
-        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, FORMAT_NAMES))}")
-    return name
-
-
 def write_logs(
     run: str | None, store: str, directory: Path | None, *, past: bool, where: Mapping[str, str]
 ) -> None:

@@ -130,7 +130,11 @@ def jobs(
     limit: LimitOption = None,
     past: Annotated[
         bool,
-        typer.Option("--all", help="Also those that only an earlier version of the sweep wanted."),
+        typer.Option(
+            "--all",
+            envvar="NIGHTSWEEP_JOBS_ALL",
+            help="Also those that only an earlier version of the sweep wanted.",
+        ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -66,6 +66,43 @@ WhereOption: TypeAlias = Annotated[
         help="Only of these values, such as model='openai/*' or threshold=0.5; repeatable.",
     ),
 ]
+ThresholdsOption: TypeAlias = Annotated[
+    list[float] | None,
+    typer.Option("--threshold", metavar="T", help="Only at this threshold; repeatable."),
+]
+AcrossJudgesOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--across-judges", help="Compare even if the two runs were judged differently."),
+]
+
+
+def output_option(command: str, meaning: str, *, metavar: str = "FILE") -> Any:
+    """The option `--output` of a command that writes a file; `meaning` is its help."""
+    return typer.Option(
+        "--output",
+        "-o",
+        metavar=metavar,
+        envvar=f"NIGHTSWEEP_{command.upper()}_OUTPUT",
+        help=meaning,
+    )
+
+
+def format_option(command: str, names: Sequence[str], meaning: str) -> Any:
+    """The option `--format` of a command, which takes one of the names; `meaning` is its help."""
+
+    def known(name: str) -> str:
+        if name not in names:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, names))}")
+        return name
+
+    return typer.Option(
+        "--format",
+        parser=known,
+        metavar=f"[{'|'.join(names)}]",
+        autocompletion=lambda: list(names),
+        envvar=f"NIGHTSWEEP_{command.upper()}_FORMAT",
+        help=meaning,
+    )
 
 
 def parse_axes(written: str | None) -> tuple[str, ...]:

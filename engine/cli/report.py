@@ -7,18 +7,16 @@ import typer
 
 from engine.cli import output
 from engine.cli.opening import open_for_reading
-from engine.cli.options import DEFAULT_STORE, RunArgument, StoreOption
+from engine.cli.options import (
+    DEFAULT_STORE,
+    RunArgument,
+    StoreOption,
+    format_option,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from engine.session import Run
-
-_FORMATS = ("html", "md")
-
-
-def _format_named(name: str) -> str:
-    if name not in _FORMATS:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(_FORMATS)}")
-    return name
 
 
 def report(
@@ -26,23 +24,17 @@ def report(
     store: StoreOption = DEFAULT_STORE,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            envvar="NIGHTSWEEP_REPORT_OUTPUT",
-            help="The file to write (mode 0600); without it RUN-report.html in the current folder.",
+        output_option(
+            "report",
+            "The file to write (mode 0600); without it RUN-report.html in the current folder.",
         ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            parser=_format_named,
-            metavar=f"[{'|'.join(_FORMATS)}]",
-            autocompletion=lambda: list(_FORMATS),
-            envvar="NIGHTSWEEP_REPORT_FORMAT",
-            help="A page, or Markdown for a pull request; without it as the ending of --output says.",
+        format_option(
+            "report",
+            ("html", "md"),
+            "A page, or Markdown for a pull request; without it as the ending of --output says.",
         ),
     ] = None,
     pictures: Annotated[

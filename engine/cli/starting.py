@@ -9,6 +9,7 @@ import typer
 
 from engine.cli import output
 from engine.cli.completion import complete_service
+from engine.cli.options import output_option
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
 
@@ -29,13 +30,7 @@ def init(
     ] = None,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            envvar="NIGHTSWEEP_INIT_OUTPUT",
-            help="The file; without it KIND.yaml. The sweep is named after it.",
-        ),
+        output_option("init", "The file; without it KIND.yaml. The sweep is named after it."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
@@ -130,12 +125,8 @@ def schema(
     ] = None,
     target: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            envvar="NIGHTSWEEP_SCHEMA_OUTPUT",
-            help="Write to a file instead of stdout; an older schema there is replaced.",
+        output_option(
+            "schema", "Write to a file instead of stdout; an older schema there is replaced."
         ),
     ] = None,
 ) -> None:

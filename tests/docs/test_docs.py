@@ -131,7 +131,7 @@ def test_every_page_is_linked_from_the_readme_or_the_page_on_contributing() -> N
         assert f"]({page.relative_to(ROOT)})" in index, page.relative_to(ROOT)
 
 
-def test_every_command_and_option_is_documented() -> None:
+def test_every_command_option_and_variable_is_documented() -> None:
     command = get_command(app)
     context = typer.Context(command)
 
@@ -142,8 +142,9 @@ def test_every_command_and_option_is_documented() -> None:
             for option in (*parameter.opts, *parameter.secondary_opts):
                 if option.startswith("--") and option != "--help":
                     assert option in COMMANDS, f"{name} {option}"
-            if isinstance(parameter.envvar, str):
-                assert parameter.envvar in COMMANDS, f"{name} {parameter.envvar}"
+            if parameter.param_type_name == "option" and parameter.allow_from_autoenv:
+                variable = parameter.envvar or f"NIGHTSWEEP_{name}_{parameter.name}".upper()
+                assert f"`{variable}`" in COMMANDS, f"{name} {variable}"
 
 
 def test_every_setting_is_documented() -> None:

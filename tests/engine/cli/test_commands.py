@@ -644,7 +644,7 @@ def test_a_file_of_a_report_in_no_known_format_is_refused_before_anything_is_rea
     for arguments, message in (
         (["-o", "report.doc"], "report.doc: the name of a report ends in one of .html, .md"),
         (["--picture", "x.png"], "x.png: the name of a picture says which chart it is"),
-        (["--format", "doc"], "'doc' is not one of html, md"),
+        (["--format", "doc"], "'doc' is not one of 'html', 'md'"),
     ):
         ended = nightsweep("report", *arguments)
         assert ended.returncode == 2
