@@ -1,9 +1,9 @@
 """What the templates of a report show: its numbers as words, its tables row by row."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.findings import Finding
@@ -142,6 +142,7 @@ class CurvesView:
     """The rates by threshold as a table; `points` and `whole` are those of the chart."""
 
     note: str
+    has_bands: bool
     thresholds: list[str]
     lines: list[CurveLine]
     points: list[CurvePoint]
@@ -163,34 +164,76 @@ def _curves_view(data: ReportData) -> CurvesView | None:
     ]
     shown = set(list(dict.fromkeys(point.row for point in data.curves))[:MOST_LINES])
     whole = [one for one in data.score_curves if one.row in shown]
-    lines_shown = {(point.row, point.column) for point in data.curves if point.row in shown}
-    note = _curves_note(len(whole), len(lines_shown) - len(whole))
+    stepped = {(one.row, one.column) for one in whole}
+    points = [point for point in data.curves if point.row in shown]
+    joined = _joined_lines(point for point in points if (point.row, point.column) not in stepped)
+    banded = [one for one in whole if one.half_width is not None]
+    note = _curves_note(_LineCount(len(whole), len(banded)), joined)
     if hidden := len({point.row for point in data.curves}) - len(shown):
         note += f" The chart shows the {MOST_LINES} worst; {hidden:,} more are in the table."
     return CurvesView(
         note=note,
+        has_bands=bool(banded or joined.banded),
         thresholds=[f"{at:g}" for at in thresholds],
         lines=lines,
-        points=[point for point in data.curves if point.row in shown],
+        points=points,
         whole=whole,
     )
 
 
-def _curves_note(whole: int, joined: int) -> str:
-    """What the lines and bands of the chart are; `whole` of them have all scores, `joined` only some thresholds."""
-    joins = (
-        "join the sweep\u2019s thresholds, and their bands are the 95 % intervals of single rates."
-    )
-    if not whole:
+class _LineCount(NamedTuple):
+    """How many lines of one sort the chart has, and how many of them have a band."""
+
+    total: int
+    banded: int
+
+
+def _joined_lines(points: Iterable[CurvePoint]) -> _LineCount:
+    """The lines through single rates; one has a band if any of its rates has an interval."""
+    known: dict[tuple[str, str], bool] = {}
+    for point in points:
+        line = (point.row, point.column)
+        known[line] = known.get(line, False) or point.estimate.low is not None
+    return _LineCount(len(known), sum(known.values()))
+
+
+def _curves_note(whole: _LineCount, joined: _LineCount) -> str:
+    """What the lines and bands of the chart are, and why lines have none.
+
+    `whole` are the lines that have all scores, `joined` those that have only some thresholds.
+    """
+    joins = "join the sweep\u2019s thresholds" + _joined_bands(joined)
+    if not whole.total:
         return f"The answers do not list all their scores: lines {joins}"
     note = (
         "Lines are the distribution of all first answers\u2019 scores, so they are exact between the"
-        " sweep\u2019s thresholds (dots), too; a band holds the whole line of cases like these with 95 %"
-        " certainty."
+        " sweep\u2019s thresholds (dots), too" + _whole_bands(whole)
     )
-    if joined:
+    if joined.total:
         note += f" Where answers do not list all their scores, lines {joins}"
     return note
+
+
+def _whole_bands(lines: _LineCount) -> str:
+    """The end of the sentence on lines of all scores: what their bands are, and how many have none."""
+    why = "because it is unknown how many different cases their answers are about."
+    if not lines.banded:
+        return f". They have no bands, {why}"
+    bands = "; a band holds the whole line of cases like these with 95 % certainty."
+    if lacking := lines.total - lines.banded:
+        lack = "has" if lacking == 1 else "have"
+        bands += f" {lacking:,} of these {lines.total:,} lines {lack} no band, {why}"
+    return bands
+
+
+def _joined_bands(lines: _LineCount) -> str:
+    """The end of the sentence on lines through single rates."""
+    if not lines.banded:
+        return "; they have no bands, because their rates have no intervals."
+    bands = ", and their bands are the 95 % intervals of single rates."
+    if lines.banded < lines.total:
+        bands += " Lines whose rates have no intervals have no band."
+    return bands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

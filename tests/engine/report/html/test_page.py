@@ -161,6 +161,70 @@ def test_a_run_whose_cases_have_no_names_is_not_ranked() -> None:
     assert "fails least" not in text
 
 
+def without_bands(data: ReportData, lines: int) -> ReportData:
+    """The report with an unknown number of cases in its first lines."""
+    curves = data.score_curves
+    unknown = [replace(one, cases=None, half_width=None) for one in curves[:lines]]
+    return replace(data, score_curves=(*unknown, *curves[lines:]))
+
+
+def without_intervals(data: ReportData, lines: int) -> ReportData:
+    """The report with rates of unknown intervals in the first of the lines that have no whole curve."""
+    whole = {(one.row, one.column) for one in data.score_curves}
+    joined = dict.fromkeys(
+        line for one in data.curves if (line := (one.row, one.column)) not in whole
+    )
+    changed = list(joined)[:lines]
+    return replace(
+        data,
+        curves=tuple(
+            replace(one, estimate=one.estimate._replace(low=None, high=None, interval=None))
+            if (one.row, one.column) in changed
+            else one
+            for one in data.curves
+        ),
+    )
+
+
+ALL = 1_000
+UNKNOWN_CASES = "because it is unknown how many different cases their answers are about."
+
+
+@pytest.mark.parametrize(
+    ("unknown", "without_interval", "sentences", "has_bands"),
+    [
+        (1, 0, [f"1 of these 8 lines has no band, {UNKNOWN_CASES}"], True),
+        (3, 0, [f"3 of these 8 lines have no band, {UNKNOWN_CASES}"], True),
+        (ALL, 0, [f"(dots), too. They have no bands, {UNKNOWN_CASES}"], True),
+        (0, 1, ["Lines whose rates have no intervals have no band."], True),
+        (
+            ALL,
+            ALL,
+            [
+                f"(dots), too. They have no bands, {UNKNOWN_CASES}",
+                "they have no bands, because their rates have no intervals.",
+            ],
+            False,
+        ),
+    ],
+)
+def test_a_page_says_why_lines_have_no_band(
+    unknown: int, without_interval: int, sentences: list[str], has_bands: bool
+) -> None:
+    data = without_intervals(without_bands(report(), unknown), without_interval)
+
+    text = page_of(data)
+
+    for sentence in sentences:
+        assert sentence in text
+    assert ('id="bands"' in text) is has_bands
+
+
+def test_a_page_whose_lines_all_have_bands_does_not_speak_of_lines_without(text: str) -> None:
+    assert 'id="bands"' in text
+    assert "no band" not in text
+
+
 def test_a_run_without_rates_findings_or_events_has_a_page_too() -> None:
     data = report(
         heat_map=None,
