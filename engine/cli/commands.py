@@ -116,7 +116,7 @@ def check(
     if as_json:
         output.write_json(checks)
     else:
-        output.write_lines(check_lines(checks, loaded.service_kind))
+        output.write_lines(output.fit(check_lines(checks, loaded.service_kind), sys.stdout))
     if not all(one.ok for one in checks):
         raise typer.Exit(exit_codes.FAILED)
 

@@ -188,3 +188,25 @@ def test_errors_are_wrapped_between_words_on_a_terminal_and_only_there(
     assert in_a_pipe.returncode == on_a_terminal.returncode == 2
     assert in_a_pipe.stderr == piped
     assert seen.replace("\r\n", "\n") == shown
+
+
+def test_a_check_that_fails_is_wrapped_between_words_on_a_terminal(
+    nightsweep: Nightsweep, tmp_path: Path, narrow_terminal: tuple[int, int]
+) -> None:
+    (tmp_path / "keyless.yaml").write_text(
+        "name: night\n"
+        "service: {kind: circuit-breaker-labs, api_key: env:A_VARIABLE_THAT_IS_NOT_SET}\n"
+        "evaluation: single_turn\n"
+        "matrix: {models: [a], prompts: [{name: x, text: y}], groups: [g], thresholds: [0.5]}\n"
+    )
+    ours, theirs = narrow_terminal
+
+    ended = nightsweep("check", "keyless.yaml", streams={1: theirs}, COLUMNS="")
+    seen = os.read(ours, 65_536).decode()
+
+    assert ended.returncode == 1
+    assert seen.splitlines() == [
+        "BAD  service: the environment variable",
+        "  A_VARIABLE_THAT_IS_NOT_SET is not set (needed for",
+        "  env:A_VARIABLE_THAT_IS_NOT_SET)",
+    ]
