@@ -11,6 +11,7 @@ from engine.core.axes import (
     AxisValue,
     CaseAxis,
     DocumentAxis,
+    GroupAxis,
     IntegerAxis,
     NumberAxis,
     PromptAxis,
@@ -31,6 +32,7 @@ _SORTS: Mapping[str, type[Axis]] = {
     "document": DocumentAxis,
     "argument": ArgumentAxis,
     "case": CaseAxis,
+    "group": GroupAxis,
     "integer": IntegerAxis,
     "number": NumberAxis,
 }
@@ -185,6 +187,8 @@ def _make_axis(name: str, field: str, sort: str) -> Axis:
             return ArgumentAxis(name=name, field=field)
         case "case":
             return CaseAxis(name=name, field=field)
+        case "group":
+            return GroupAxis(name=name, field=field)
         case "integer":
             return IntegerAxis(name=name, field=field, minimum=-(2**63), maximum=2**63 - 1)
         case "number":

@@ -42,7 +42,9 @@ async def analysed(
             sweep(service, models=models, repeats=repeats, matrix=matrix, **(more or {}))
         )
         await run.execute()
-        return await run.analysis()
+    # As a command reads it: with what the store says of the sweep.
+    async with opened(path / "store.db", service) as engine:
+        return await (await engine.run(run.name)).analysis()
 
 
 async def summaries(path: Path, script: Script, by: Sequence[str], **matrix: Any) -> list[Summary]:
@@ -72,6 +74,16 @@ async def test_rates_are_given_by_axis_and_threshold_with_the_cases_they_are_of(
     of_b = found[-1].first_rate
     assert (of_b.low, of_b.high) == wilson(10, 20)
     assert of_b.interval is Method.WILSON
+
+
+async def test_cases_of_different_groups_are_different_cases_whatever_their_names(
+    tmp_path: Path,
+) -> None:
+    found = await analysed(tmp_path, failing({"a": range(5)}), groups=["x", "y"])
+
+    assert [one.cases for one in found.summaries(["group"])] == [20, 20]
+    assert [one.cases for one in found.summaries()] == [40]
+    assert found.pairs("group") == []
 
 
 async def test_repeats_of_a_case_are_one_case_and_do_not_narrow_the_interval(
@@ -211,7 +223,10 @@ async def test_the_precision_of_the_rate_counts_a_case_once_however_many_models_
 
 
 async def test_without_repeats_nothing_is_said_of_the_precision(tmp_path: Path) -> None:
-    assert (await analysed(tmp_path, failing({"a": [0]}))).flaky().precision is None
+    found = (await analysed(tmp_path, failing({"a": [0]}))).flaky()
+
+    assert found.precision is None
+    assert found.cases == 0
 
 
 async def test_an_unknown_axis_is_an_error_that_names_the_others(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from engine.core.errors import SweepError, UsageError
 from engine.core.policy import LaneLimits, Retry, Window
 from engine.registry import Registry
-from engine.sweep import Sweep
+from engine.sweep import Sweep, SweepFacts
 from tests.engine.sweep.kinds import REGISTRY, Gate, Labs, SingleTurnFinetune
 from tests.engine.sweep.sweeps import matrix, parse, sweep_file
 
@@ -261,6 +261,17 @@ def test_a_dump_needs_no_files(folder: Path) -> None:
     assert restored.documents() == sweep.documents()
     assert restored.limits == sweep.limits
     assert restored.dump() == sweep.dump()
+
+
+def test_the_axes_of_a_dump_are_known_without_its_service(folder: Path) -> None:
+    sweep = load(folder, "sweep.yaml", YAML).with_groups(["mania", "eating_disorders"])
+
+    facts = SweepFacts.restore(json.loads(json.dumps(sweep.dump())))
+
+    assert facts is not None
+    assert [(type(axis.axis), axis.field, axis.values) for axis in facts.axes] == [
+        (type(axis.axis), axis.field, axis.values) for axis in sweep.matrix.axes
+    ]
 
 
 def test_a_dump_keeps_what_is_pending() -> None:

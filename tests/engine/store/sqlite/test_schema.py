@@ -156,6 +156,35 @@ def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_
     ]
 
 
+def test_the_groups_of_earlier_sweeps_are_groups_in_a_store_that_is_brought_up_to_date(
+    tmp_path: Path,
+) -> None:
+    path = create_store(tmp_path)
+    revisions.downgrade(path, "0023")
+    axes = [{"name": name, "field": name[:-1], "sort": "text"} for name in ("models", "groups")]
+    sweeps = {"with facts": {"facts": {"axes": axes}, "repeats": 2}, "without": {"repeats": 1}}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO run (name, sweep, service, evaluation, target, identity, digest, generation,"
+            " state, created_at, updated_at) VALUES (?, ?, 's', 'e', 't', 'i', 'd', 1, 'finished', 0, 0)",
+            [(name, json.dumps({"sweep": one})) for name, one in sweeps.items()],
+        )
+
+    revisions.upgrade(path, "0024")
+
+    found = {
+        name: json.loads(one)["sweep"] for name, one in rows(path, "SELECT name, sweep FROM run")
+    }
+    assert [one["sort"] for one in found["with facts"]["facts"]["axes"]] == ["text", "group"]
+    assert found["with facts"]["repeats"] == 2
+    assert found["without"] == sweeps["without"]
+    revisions.downgrade(path, "0023")
+    kept = {
+        name: json.loads(one)["sweep"] for name, one in rows(path, "SELECT name, sweep FROM run")
+    }
+    assert kept == sweeps
+
+
 def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
     path = create_store(tmp_path)
 
