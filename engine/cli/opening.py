@@ -1,5 +1,6 @@
 """Opening an existing store: a mistyped name is an error, not an empty store."""
 
+import gc
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from engine.core.stores import store_path
 
 if TYPE_CHECKING:
     from engine.session import Engine
+
+_COLLECTIONS = 20_000, 50, 50
+"""The thresholds of the garbage collector while a store is read, as `gc.set_threshold` takes them."""
 
 
 def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
@@ -23,6 +27,9 @@ def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
 def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
     """Open a store read-only, writing nothing; raises UsageError if it does not exist."""
     check_exists(store)
+    # A million rows are many objects and few cycles: with Python's own thresholds, the search for cycles takes a
+    # quarter of the time.
+    gc.set_threshold(*_COLLECTIONS)
     from engine.session import open_engine
 
     return open_engine(store, read_only=True)

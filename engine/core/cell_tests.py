@@ -7,9 +7,10 @@ from engine.core.estimates import Estimate, estimate_by_case, estimate_of
 from engine.core.listed_tests import (
     ListedTest,
     Listing,
+    Round,
     count_listed_cases,
     is_of_layers,
-    read_rounds,
+    read_round,
 )
 from engine.core.statistics import Method
 
@@ -123,15 +124,15 @@ class CellTests:
         # Whose variations failed is unknown without names.
         return CaseNumbers(cases, first, first if first == len(failed) else None)
 
-    def one_each(self) -> tuple[tuple[str, ...], list[float]] | None:
-        """The names of the cases and their scores, if each has one answer, of layer 0.
+    def round(self) -> Round | None:
+        """The cases and their scores, if each has one answer, of layer 0.
 
         None otherwise, and if the answer does not name and list them all; then `by_case` may know more.
         """
         if self.listing is None or self.threshold is None or self._counted:
             return None
-        found = read_rounds(self.listing)
-        return None if found is None or len(found[1]) != self.total else found
+        found = read_round(self.listing)
+        return None if found is None or len(found.scores) != self.total else found
 
     def by_case(self) -> dict[str, CaseCounts] | None:
         """The tests of each case by its name; None if the answer does not name and list them all."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from engine.core.parsing import parse_json
+
 _LAYERED = "+"
-_DECODER = json.JSONDecoder()
 
 
 class ListedTest(NamedTuple):
@@ -101,32 +102,54 @@ def _names(line: str) -> tuple[Any, ...]:
 
 
 def _parse(line: str, usual: object) -> list[Any]:
-    value, _ = _DECODER.raw_decode(line)
-    return [usual] * value if isinstance(value, int) else list(value)
+    value = parse_json(line)
+    return [usual] * value if isinstance(value, int) else value
+
+
+class Round(NamedTuple):
+    """An answer in which every test is the one answer to a case with a name."""
+
+    names: tuple[str, ...]
+    """The cases; no two are equal."""
+    scores: list[float]
+    """The score of each."""
+    is_layered: bool
+    """As in `Listing`."""
 
 
 @lru_cache(64)
-def read_rounds(encoded: str) -> tuple[tuple[str, ...], list[float]] | None:
-    """The names and scores of an encoded listing in which every test is the one answer to a case with a name.
+def read_round(encoded: str) -> Round | None:
+    """The tests of an encoded listing if it is of a Round, without the cost of decoding; None for any other.
 
-    None for any other listing. Most are of this sort, and a run may have a million of them.
+    Most are of this sort, and a run may have a million of them.
     """
-    head, cases, layers, scores = encoded.split("\n")
-    number = head.removesuffix(_LAYERED)
-    if number != layers or not cases.startswith("["):
+    start, _, line = encoded.rpartition("\n")
+    cases = _cases_of_round(start)
+    if cases is None:
         return None
-    names = _distinct_names(cases)
-    if names is None or str(len(names)) != number:
+    scores = parse_json(line)
+    if not isinstance(scores, list) or None in scores:
         return None
-    found = _parse(scores, None)
-    return None if None in found else (names, found)
+    names, is_layered = cases
+    return Round(names, scores, is_layered)
 
 
 @lru_cache(4_096)
-def _distinct_names(line: str) -> tuple[str, ...] | None:
-    """The names of cases, if all have one and no two are equal."""
-    names = _names(line)
-    return None if None in names or len(set(names)) < len(names) else names
+def _cases_of_round(start: str) -> tuple[tuple[str, ...], bool] | None:
+    """The names of the cases in the first three lines of a listing, and whether it is layered; None if of no Round.
+
+    Read once for all answers to the same cases, which so share one tuple.
+    """
+    number, cases, layers = start.split("\n")
+    if not cases.startswith("["):
+        return None
+    names = _names(cases)
+    if None in names or len(set(names)) < len(names):
+        return None
+    # All layers are 0, and no case lacks a score.
+    if not number.removesuffix(_LAYERED) == layers == str(len(names)):
+        return None
+    return names, number.endswith(_LAYERED)
 
 
 def count_listed_cases(encoded: str) -> int | None:

@@ -118,7 +118,7 @@ class MeanRow:
     means: Mapping[str, ValueMean]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Effort:
     """What the jobs of one value of an axis took."""
 

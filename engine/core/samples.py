@@ -1,11 +1,11 @@
 """Samples of tests: what was observed of the settings of a sweep, and the rates of any set of them."""
 
-from array import array
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple
 
+from engine.core.case_tallies import CaseKey, CaseTable, CaseTally, Rounds, add_tallies
 from engine.core.cell_tests import CaseNumbers, CellTests
 from engine.core.estimates import Estimate, Rate, estimate_by_case, estimate_of
 from engine.core.rows import Coverage
@@ -19,73 +19,7 @@ from engine.core.statistics import (
 )
 from engine.core.values import Value
 
-CaseKey: TypeAlias = tuple[Hashable, ...]
-"""Identifies a case in a run: cases of different groups are different cases, whatever their names."""
-
-
-class CaseTally(NamedTuple):
-    """The tests of one case, summed over any number of answers."""
-
-    tests: int
-    failed: int
-    first: int
-    """First answers, before any variations."""
-    first_failed: int
-
-
-class CaseTable:
-    """Tallies of cases by name; settings that asked the same cases share their names."""
-
-    __slots__ = ("_counts", "_failed", "_names", "_rounds")
-
-    def __init__(self) -> None:
-        self._names: tuple[str, ...] = ()
-        # Most answers ask each case once: of them only the number and the failures are kept, by case.
-        self._rounds = 0
-        self._failed = array("I")
-        self._counts: dict[str, CaseTally] = {}
-
-    def __len__(self) -> int:
-        return len(self._names) + sum(name not in self._names for name in self._counts)
-
-    def __iter__(self) -> Iterator[tuple[str, CaseTally]]:
-        rest = dict(self._counts)
-        for name, failed in zip(self._names, self._failed, strict=True):
-            tally = _tally_rounds(self._rounds, failed)
-            yield name, add_tallies(tally, rest.pop(name)) if name in rest else tally
-        yield from rest.items()
-
-    def add_round(self, names: tuple[str, ...], scores: Sequence[float], threshold: float) -> None:
-        """Add one first answer to each of these cases, in place: those with a score below the threshold failed."""
-        if not self._rounds:
-            self._names, self._failed = names, array("I", bytes(4 * len(names)))
-        if names is not self._names and names != self._names:
-            for name, score in zip(names, scores, strict=True):
-                failed = int(score < threshold)
-                self.add({name: CaseTally(1, failed, 1, failed)})
-            return
-        self._rounds += 1
-        counts = self._failed
-        for number, score in enumerate(scores):
-            if score < threshold:
-                counts[number] += 1
-
-    def add(self, tallies: Mapping[str, CaseTally]) -> None:
-        """Add tallies by name, in place."""
-        for name, tally in tallies.items():
-            before = self._counts.get(name)
-            self._counts[name] = tally if before is None else add_tallies(before, tally)
-
-
-@lru_cache(16_384)
-def _tally_rounds(rounds: int, failed: int) -> CaseTally:
-    """The tally of a case that was asked once in each of so many answers: few are different."""
-    return CaseTally(rounds, failed, rounds, failed)
-
-
-def add_tallies(one: CaseTally, other: CaseTally) -> CaseTally:
-    """The sum of two tallies."""
-    return CaseTally(one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3])
+_NO_VALUES: Mapping[str, list[float]] = MappingProxyType({})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +50,7 @@ class Setting:
     unnamed: int = 0
     """Answers that do not name their cases."""
     cases: CaseTable = field(default_factory=CaseTable)
-    values: dict[str, list[float]] = field(default_factory=dict)
+    values: Mapping[str, list[float]] = field(default_factory=lambda: _NO_VALUES)
     """The sum and the count of each numeric value."""
     shares: frozenset[str] = frozenset()
     """The values that are true or false, counted as 1 and 0."""
@@ -124,9 +58,10 @@ class Setting:
     def add(self, tests: CellTests) -> None:
         """Add the tests of one answer, in place."""
         self.is_layered = self.is_layered or tests.is_layered
-        if (found := tests.one_each()) is not None:
+        if (found := tests.round()) is not None:
             assert tests.threshold is not None
-            self.add_round(*found, tests.threshold, tests.failed)
+            failed = [score < tests.threshold for score in found.scores]
+            self.add_rounds(Rounds(found.names, 1, failed))
             return
         self.answers += 1
         self.passed += tests.total - tests.failed
@@ -144,24 +79,21 @@ class Setting:
             self.unnamed += 1
             self.is_layered = self.is_layered or not tests.is_one_each
 
-    def add_round(
-        self, names: tuple[str, ...], scores: Sequence[float], threshold: float, failed: int
-    ) -> None:
-        """Add an answer with one test for each of these cases, in place; `failed` scores are below the threshold."""
-        total = len(scores)
-        self.answers += 1
+    def add_rounds(self, rounds: Rounds) -> None:
+        """Add answers that asked each of some cases once, in place."""
+        each, failed = len(rounds.names), sum(rounds.failed)
+        total = rounds.answers * each
+        self.answers += rounds.answers
         self.passed += total - failed
         self.failed += failed
-        if total > self.most_tests:
-            self.most_tests = total
+        self.most_tests = max(self.most_tests, each)
         if self.first is not None:
             self.first += total
             self.first_failed += failed
-            if total > self.most_first:
-                self.most_first = total
+            self.most_first = max(self.most_first, each)
         if self.cases_failed is not None:
             self.cases_failed += failed
-        self.cases.add_round(names, scores, threshold)
+        self.cases.add_rounds(rounds)
 
     def _add_numbers(self, numbers: CaseNumbers) -> None:
         if numbers.cases is None or numbers.first_failed is None:
@@ -182,7 +114,9 @@ class Setting:
                 continue
             if isinstance(value, bool):
                 self.shares |= {name}
-            sums = self.values.setdefault(name, [0.0, 0])
+            if name not in self.values:
+                self.values = {**self.values, name: [0.0, 0]}
+            sums = self.values[name]
             sums[0] += value
             sums[1] += 1
 
@@ -191,6 +125,16 @@ class Setting:
         """Its tests as those of one case without layers."""
         total = self.passed + self.failed
         return CaseTally(total, self.failed, total, self.failed)
+
+    def tallies(
+        self, scope: CaseKey, case: CaseKey | None = None
+    ) -> Iterator[tuple[CaseKey, CaseTally]]:
+        """Yield its tests by case, as `Sample.add` takes them; none of answers that do not name their cases."""
+        if case is None:
+            for name, tally in self.cases:
+                yield (*scope, name), tally
+        elif self.answers:
+            yield case, self.tally
 
 
 @dataclass(slots=True)
@@ -251,7 +195,7 @@ class Sample:
         self.passed += setting.passed
         self.failed += setting.failed
         self._is_layered = self._is_layered or setting.is_layered
-        for key, tally in _tallies(setting, scope, case):
+        for key, tally in setting.tallies(scope, case):
             before = self.cases.get(key)
             self.cases[key] = tally if before is None else add_tallies(before, tally)
         self._first = _plus(self._first, setting.first)
@@ -343,17 +287,6 @@ class Sample:
 
 
 _UNKNOWN = Estimate(None, 0, 0, None, None, None)
-
-
-def _tallies(
-    setting: Setting, scope: CaseKey, case: CaseKey | None
-) -> Iterator[tuple[CaseKey, CaseTally]]:
-    """The tests of a setting by case."""
-    if case is None:
-        for name, tally in setting.cases:
-            yield (*scope, name), tally
-    elif setting.answers:
-        yield case, setting.tally
 
 
 def _estimate_at(failed: int, total: int, size: int | None, is_asked_once: bool) -> Estimate:

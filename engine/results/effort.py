@@ -17,23 +17,26 @@ class EffortCounter:
     def add(self, job: JobRow) -> None:
         """Add one job."""
         name = str(job.labels.get(self._axis, ""))
-        known = self._efforts.get(name) or Effort(name=name)
+        if (effort := self._efforts.get(name)) is None:
+            effort = self._efforts[name] = Effort(name=name)
+        effort.jobs += 1
+        effort.attempts += job.attempts
+        if job.attempts > 1:
+            effort.retried += 1
+            effort.retries += job.attempts - 1
+        if job.state is State.FAILED:
+            effort.failed += 1
         seconds = job.seconds
-        self._efforts[name] = Effort(
-            name=name,
-            jobs=known.jobs + 1,
-            attempts=known.attempts + job.attempts,
-            retried=known.retried + (job.attempts > 1),
-            retries=known.retries + max(0, job.attempts - 1),
-            failed=known.failed + (job.state is State.FAILED),
-            seconds=known.seconds + (seconds or 0.0),
-            timed=known.timed + (seconds is not None),
-            slowest=max(known.slowest, seconds or 0.0),
-        )
+        if seconds is not None:
+            effort.seconds += seconds
+            effort.timed += 1
+            effort.slowest = max(effort.slowest, seconds)
         if job.answered_at is not None and not job.reused:
             began_at = job.answered_at - (seconds or 0.0)
-            self._began_at = min(self._began_at or began_at, began_at)
-            self._ended_at = max(self._ended_at or job.answered_at, job.answered_at)
+            if self._began_at is None or began_at < self._began_at:
+                self._began_at = began_at
+            if self._ended_at is None or job.answered_at > self._ended_at:
+                self._ended_at = job.answered_at
 
     @property
     def efforts(self) -> tuple[Effort, ...]:

@@ -1,7 +1,8 @@
 """Findings from answers: the failed tests, each with the thresholds at which it fails."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import fields
+from math import inf
 from typing import Any
 
 from engine.core.axes import Scalar
@@ -21,6 +22,7 @@ async def findings(
     run: str,
     names: Mapping[str, Mapping[str, Scalar]],
     past: bool = False,
+    highest_score: float = inf,
 ) -> AsyncIterator[Finding]:
     """Yield the failed tests of each answer, in the order of the answers and of the tests in them.
 
@@ -28,24 +30,31 @@ async def findings(
     and documents by field and digest. A test with a score fails at every threshold of its job above that
     score, one without at the threshold that was sent. Tests that fail at no threshold that is asked for are
     left out, and so are outdated answers. With `past`, thresholds that only an earlier version of the sweep
-    asked for count, too.
+    asked for count, too. Tests with a score above `highest_score` are left out.
     """
     async for job, raw in answers:
         labels = current_labels(job, names)
+        digests = {axis: short_digest(content) for axis, content in job.documents.items()}
         if kind.folded_field is None or job.threshold is None:
             if job.outdated and job.is_asked is not False:
                 continue
-            for test in kind.tests(raw, labels):
-                if test.failed:
-                    yield _to_finding(test, run, job, labels, ())
+            for test in _failed_tests(kind.tests(raw, labels), highest_score):
+                yield _to_finding(test, run, job, labels, digests, ())
             continue
         sent = {**labels, kind.folded_field: job.threshold}
         del labels[kind.folded_field]
         thresholds = tuple(_thresholds(job, past=past))
-        for test in kind.tests(raw, sent):
-            # What passed at the threshold that was sent passed at every lower one.
-            if test.failed and (failed_at := _failed_thresholds(test, thresholds, job.threshold)):
-                yield _to_finding(test, run, job, labels, failed_at)
+        # What passed at the threshold that was sent passed at every lower one.
+        for test in _failed_tests(kind.tests(raw, sent), highest_score):
+            if failed_at := _failed_thresholds(test, thresholds, job.threshold):
+                yield _to_finding(test, run, job, labels, digests, failed_at)
+
+
+def _failed_tests(tests: Iterable[JudgedTest], highest_score: float) -> Iterator[JudgedTest]:
+    """The failed tests with a score up to the highest, and those without one."""
+    for test in tests:
+        if test.failed and (test.score is None or test.score <= highest_score):
+            yield test
 
 
 def _thresholds(job: JobRow, *, past: bool) -> Iterator[float]:
@@ -68,6 +77,7 @@ def _to_finding(
     run: str,
     job: JobRow,
     labels: Mapping[str, Any],
+    digests: Mapping[str, str | None],
     thresholds: tuple[float, ...],
 ) -> Finding:
     return Finding(
@@ -76,6 +86,6 @@ def _to_finding(
         job=job.id,
         labels=labels,
         thresholds=thresholds,
-        digests={axis: short_digest(content) for axis, content in job.documents.items()},
+        digests=digests,
         identity=job.provenance,
     )

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from heapq import nsmallest
-from operator import itemgetter
+from heapq import heappush, heapreplace
 
+from engine.core.case_tallies import CaseKey, FirstAnswers, Rounds
 from engine.core.flakiness import Flakiness, FlakyCase
-from engine.core.samples import CaseKey, Setting
+from engine.core.samples import Setting
 from engine.core.statistics import (
     Counts,
     RatePrecision,
@@ -18,38 +18,31 @@ from engine.core.statistics import (
 )
 from engine.results.observations import Observations, case_name
 
+_REPEATED = 2
+"""The answers from which on a case has been repeated."""
 WISHED_HALF_WIDTH = 0.1
 """The half width of an interval that says enough for most decisions: 10 points."""
 
 
 def find_flaky(seen: Observations, threshold: float | None, *, most: int = 1_000) -> Flakiness:
     """Compare the repeats of each case in each setting at a threshold; lists at most `most` flaky cases."""
-    counts: Counter[tuple[int, int]] = Counter()
-    by_case: dict[CaseKey, tuple[int, int]] = {}
-    flaky: list[tuple[float, int, int, Setting, CaseKey]] = []
-    for setting, tallies in seen.each_tallies(seen.at(threshold)):
-        for key, tally in tallies:
-            failed, of = tally.first_failed, tally.first
-            if of < 2:
-                continue
-            counts[failed, of] += 1
-            before = by_case.get(key, (0, 0))
-            by_case[key] = (before[0] + failed, before[1] + of)
-            if 0 < failed < of:
-                flaky.append((abs(failed / of - 0.5), failed, of, setting, key))
+    counter = _RepeatCounter(seen, most)
+    for setting in seen.at(threshold):
+        counter.add(setting)
+    counts = counter.counts()
     repeats = max((of for _, of in counts), default=0)
     whole = {failed: times for (failed, of), times in counts.items() if of == repeats}
-    spread = variance_components(list(counts.elements()))
+    spread = variance_components(counts)
     return Flakiness(
         threshold=threshold,
         always=sum(times for (failed, of), times in counts.items() if failed == of),
-        sometimes=len(flaky),
+        sometimes=sum(times for (failed, of), times in counts.items() if 0 < failed < of),
         never=sum(times for (failed, _), times in counts.items() if failed == 0),
         repeats=repeats,
         any_failure=_mean_chance(whole, repeats, repeats),
         any_failure_in_one=_mean_chance(whole, repeats, 1),
         spread=spread,
-        precision=_find_precision(spread, by_case.values(), counts.total()),
+        precision=_find_precision(spread, counter.first.counts().values(), counts.total()),
         flaky=tuple(
             FlakyCase(
                 labels=dict(zip(seen.axes, setting.labels, strict=True)),
@@ -57,9 +50,77 @@ def find_flaky(seen: Observations, threshold: float | None, *, most: int = 1_000
                 failed=failed,
                 answers=of,
             )
-            for _, failed, of, setting, key in nsmallest(most, flaky, key=itemgetter(0))
+            for _, _, failed, of, setting, key in sorted(counter.flaky, reverse=True)
         ),
     )
+
+
+class _RepeatCounter:
+    """Counts how often the cases of settings failed in their repeats, and finds the flakiest of them."""
+
+    def __init__(self, seen: Observations, most: int) -> None:
+        self._keys = seen.keys()
+        self._most = most
+        self._found = 0
+        # How many cases of settings failed how often, from never to always, by the number of their repeats.
+        self._failed: dict[int, list[int]] = {}
+        self.first = FirstAnswers()
+        """The first answers of the cases."""
+        self.flaky: list[tuple[float, int, int, int, Setting, CaseKey]] = []
+        """A heap of the flakiest, the least flaky first: (minus the distance of the rate from one half, minus its
+        place, failures, repeats, setting, case)."""
+
+    def add(self, setting: Setting) -> None:
+        """Add the cases of a setting that have repeats."""
+        scope, case = self._keys(setting)
+        rounds = setting.cases.rounds
+        if case is None and rounds is not None:
+            self._add_rounds(setting, scope, rounds)
+            return
+        for key, tally in setting.tallies(scope, case):
+            failed, of = tally.first_failed, tally.first
+            if of >= _REPEATED:
+                self.first.add(key, failed, of)
+                self._counts_of(of)[failed] += 1
+                if 0 < failed < of:
+                    self._add_flaky(failed, of, setting, key)
+
+    def _add_rounds(self, setting: Setting, scope: CaseKey, rounds: Rounds) -> None:
+        of = rounds.answers
+        if of < _REPEATED:
+            return
+        self.first.add_rounds(scope, rounds)
+        counted = self._counts_of(of)
+        for name, failed in zip(rounds.names, rounds.failed, strict=True):
+            counted[failed] += 1
+            if 0 < failed < of:
+                self._add_flaky(failed, of, setting, (*scope, name))
+
+    def _counts_of(self, of: int) -> list[int]:
+        if (counted := self._failed.get(of)) is None:
+            counted = self._failed[of] = [0] * (of + 1)
+        return counted
+
+    def _add_flaky(self, failed: int, of: int, setting: Setting, key: CaseKey) -> None:
+        """Add a case to the flakiest, if it is one of them."""
+        self._found += 1
+        flakiness = -abs(failed / of - 0.5)
+        # Of equally flaky cases the first stays.
+        if len(self.flaky) < self._most:
+            heappush(self.flaky, (flakiness, -self._found, failed, of, setting, key))
+        elif flakiness > self.flaky[0][0]:
+            heapreplace(self.flaky, (flakiness, -self._found, failed, of, setting, key))
+
+    def counts(self) -> Counter[Counts]:
+        """How many cases of settings failed in so many of so many repeats, as (failed, repeats)."""
+        return Counter(
+            {
+                (failed, of): times
+                for of, counted in self._failed.items()
+                for failed, times in enumerate(counted)
+                if times
+            }
+        )
 
 
 def _find_precision(
@@ -72,7 +133,7 @@ def _find_precision(
     """
     if spread is None:
         return None
-    components = variance_components(list(cases), spread.within)
+    components = variance_components(Counter(cases), spread.within)
     if components is None:
         return None
     settings, answers = pairs / len(cases), sum(of for _, of in cases)

@@ -6,11 +6,12 @@ from typing import Any, Self, TypeAlias
 
 from engine.core.axes import CaseAxis, GroupAxis, RecordAxis, Scalar
 from engine.core.canonical import digest
+from engine.core.case_tallies import CaseKey, CaseTally
 from engine.core.errors import UsageError
 from engine.core.listing import join_first
 from engine.core.matrix import MatrixAxis
 from engine.core.rows import short_digest
-from engine.core.samples import CaseKey, CaseTally, Setting
+from engine.core.samples import Setting
 from engine.results.observations import Observations
 
 ValueId: TypeAlias = Any

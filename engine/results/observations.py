@@ -1,27 +1,20 @@
 """What was observed of a run: its settings with their tests by case, gathered in one pass over its cells."""
 
-from collections.abc import (
-    AsyncIterable,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from bisect import bisect_right
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Self, TypeAlias
+from operator import add
+from typing import Self
 
 from engine.core.axes import ArgumentAxis, CaseAxis, GroupAxis, RecordAxis
+from engine.core.case_tallies import CaseKey, CaseTally, Rounds
 from engine.core.conditions import Conditions
-from engine.core.listed_tests import is_of_layers, read_rounds
+from engine.core.listed_tests import Round, read_round
 from engine.core.matrix import MatrixAxis
-from engine.core.model import count_failed
-from engine.core.rows import short_digest
-from engine.core.samples import CaseKey, CaseTally, Sample, Setting
+from engine.core.samples import Sample, Setting
 from engine.core.states import State
-from engine.results.cells import Cell, RowRules, cells_of, current_labels
+from engine.results.cells import Cell, RowRules, cells_of
+from engine.results.identities import Identifier, Identity
 from engine.store import JobRow
 
 
@@ -48,11 +41,6 @@ class CaseFields:
 
 def _fields(axes: Sequence[MatrixAxis], *kinds: type) -> tuple[str, ...]:
     return tuple(axis.field for axis in axes if isinstance(axis.axis, kinds))
-
-
-_Identity: TypeAlias = tuple[tuple[Any, ...], tuple[str | None, ...]]
-"""The labels of a setting and the digests of their contents, as rows have them."""
-_IDENTITIES = 4_096
 
 
 def case_name(key: CaseKey) -> str:
@@ -96,10 +84,11 @@ class Observations:
         named = [self.axes.index(name) for name in self.case_fields.named if name not in by]
 
         def find(setting: Setting) -> tuple[CaseKey, CaseKey | None]:
-            key = tuple(setting.labels[at] for at in scope)
+            labels = setting.labels
+            key = tuple([labels[at] for at in scope])
             if not named:
                 return key, None
-            return key, tuple((setting.labels[at], setting.digests[at]) for at in named)
+            return key, tuple([(labels[at], setting.digests[at]) for at in named])
 
         return find
 
@@ -114,11 +103,7 @@ class Observations:
         """Yield each setting with its tests by case, as in `tallies`; `by` is as for `keys`."""
         keys = self.keys(by)
         for setting in settings:
-            scope, case = keys(setting)
-            if case is None:
-                yield setting, [((*scope, name), tally) for name, tally in setting.cases]
-            else:
-                yield setting, [(case, setting.tally)] if setting.answers else []
+            yield setting, list(setting.tallies(*keys(setting)))
 
     def sample(self, settings: Collection[Setting], by: Collection[str] = ()) -> Sample:
         """The tests of these settings, by case; axes in `by` are not part of a case."""
@@ -140,10 +125,10 @@ async def observe(
     `axes` are those of its sweep, and `folded_field` is that of the threshold. Cells that the sweep no longer
     asks for are only counted, and outdated ones count as still to come.
     """
-    observer = Observer(axes, folded_field)
+    observer = Observer(axes, RowRules(folded_field=folded_field))
     async for cell in cells:
         observer.add_cell(cell)
-    return observer.seen
+    return observer.observations()
 
 
 async def observe_jobs(
@@ -153,20 +138,35 @@ async def observe_jobs(
     wanted: Conditions | None = None,
 ) -> Observations:
     """Gather what was observed of a run from its jobs, as `observe` does; `wanted` selects cells."""
-    observer = Observer(axes, rules.folded_field)
+    observer = Observer(axes, rules)
     if wanted is None or not wanted.labels:
         async for job in jobs:
-            observer.add(job, rules)
-        return observer.seen
+            observer.add(job, read_round_of(job, rules))
+        return observer.observations()
     async for job in jobs:
         for cell in cells_of(job, rules):
             if wanted.select_labels(cell.labels):
                 observer.add_cell(cell)
-    return observer.seen
+    return observer.observations()
+
+
+def read_round_of(job: JobRow, rules: RowRules) -> Round | None:
+    """The answer of a job if its cells can be told from it at once, which takes a tenth of the time; None if not.
+
+    That is: an answer that counts at a threshold, with one test for each named case, and none unanswered.
+    """
+    if job.listing is None or job.scores is None or job.threshold is None:
+        return None
+    if job.is_asked is False or job.outdated or job.unanswered or rules.folded_field is None:
+        return None
+    found = read_round(job.listing)
+    if found is None or len(found.scores) != (job.passed or 0) + (job.failed or 0):
+        return None
+    return found
 
 
 class Observer:
-    """Gathers what is observed of a run; `seen` has it in the end.
+    """Gathers what is observed of a run; `observations` returns it in the end.
 
     With `by`, only these axes and those that say what a case is tell settings apart: cells that differ in others
     are one. With `threshold`, only cells at that one are observed.
@@ -175,39 +175,57 @@ class Observer:
     def __init__(
         self,
         axes: Sequence[MatrixAxis],
-        folded_field: str | None,
+        rules: RowRules,
         *,
         by: Collection[str] | None = None,
         threshold: float | None = None,
     ) -> None:
+        self._axes = axes
+        self._rules = rules
         case_fields = CaseFields.of(axes)
         kept = None if by is None else {*by, *case_fields.named, *case_fields.scope}
         self._fields = tuple(
             axis.field
             for axis in axes
-            if axis.field != folded_field and (kept is None or axis.field in kept)
+            if axis.field != rules.folded_field and (kept is None or axis.field in kept)
         )
+        self._identifier = Identifier(self._fields, rules.names)
         self._threshold = threshold
-        self._settings: dict[tuple[_Identity, float | None], Setting] = {}
-        self._identities: dict[int, _Identity] = {}
-        self._axes = axes
+        # The thresholds to observe of jobs with such cells: a run has few different ones.
+        self._thresholds: dict[tuple[float, ...], tuple[float, ...]] = {}
+        self._points: dict[Identity, _Point] = {}
         self._past = 0
 
-    @property
-    def seen(self) -> Observations:
-        """What was observed."""
-        return Observations(
+    def observations(self) -> Observations:
+        """What was observed; nothing can be added after that."""
+        found = Observations(
             axes=self._fields,
             case_fields=CaseFields.of(self._axes),
-            settings=list(self._settings.values()),
+            settings=[],
             past=self._past,
         )
+        for identity in list(self._points):
+            # Each is let go once it is settled: there may be a hundred thousand.
+            point = self._points.pop(identity)
+            point.settle()
+            found.settings += point.settings.values()
+        return found
 
-    def add(self, job: JobRow, rules: RowRules) -> None:
-        """Add the cells of a job."""
-        if not self._add_rounds(job, rules):
-            for cell in cells_of(job, rules):
+    def add(self, job: JobRow, answer: Round | None) -> None:
+        """Add the cells of a job, with its answer if `read_round_of` can read it; else the cells are read one by one."""
+        if answer is None:
+            for cell in cells_of(job, self._rules):
                 self.add_cell(cell)
+            return
+        if (thresholds := self._thresholds.get(job.cells)) is None:
+            wanted = job.cells if self._threshold is None else {self._threshold} & {*job.cells}
+            thresholds = self._thresholds[job.cells] = tuple(sorted({*wanted}))
+        if thresholds:
+            point = self._find_point(self._identifier.find(job))
+            point.add_round(answer, thresholds)
+            if job.values:
+                for threshold in thresholds:
+                    point.at(threshold).add_values(job.values)
 
     def add_cell(self, cell: Cell) -> None:
         """Add a cell."""
@@ -217,12 +235,8 @@ class Observer:
             self._past += 1
             return
         job = cell.job
-        if (identity := self._identities.get(job.id)) is None:
-            # The cells of a job may come with those of others between them.
-            if len(self._identities) > _IDENTITIES:
-                self._identities.clear()
-            identity = self._identities[job.id] = self._identify(cell.labels, job.documents)
-        setting = self._find_setting(identity, cell.threshold)
+        point = self._find_point(self._identifier.of_cell(cell.labels, job.documents))
+        setting = point.at(cell.threshold)
         if cell.is_outdated or cell.tests is None:
             state = State.PENDING if cell.is_outdated else State(cell.state)
             setting.coverage.add(state, has_numbers=False)
@@ -231,50 +245,76 @@ class Observer:
         setting.add(cell.tests)
         setting.add_values(job.values)
 
-    def _add_rounds(self, job: JobRow, rules: RowRules) -> bool:
-        """Add all cells of a job at once, if its answer is of the usual sort; returns whether it was.
+    def _find_point(self, identity: Identity) -> "_Point":
+        if (point := self._points.get(identity)) is None:
+            point = self._points[identity] = _Point(identity)
+        return point
 
-        That is: of a threshold, with one test for each named case, and none without an answer. It gives what
-        `add_cell` gives for each of its cells, in a third of the time.
-        """
-        if job.listing is None or job.scores is None or job.threshold is None:
-            return False
-        if job.is_asked is False or job.outdated or job.unanswered or rules.folded_field is None:
-            return False
-        found = read_rounds(job.listing)
-        if found is None or len(found[1]) != (job.passed or 0) + (job.failed or 0):
-            return False
-        names, scores = found
-        is_layered = is_of_layers(job.listing)
-        identity = self._identify(current_labels(job, rules.names), job.documents)
-        for threshold in job.cells:
-            if self._threshold is not None and threshold != self._threshold:
-                continue
-            setting = self._find_setting(identity, threshold)
-            setting.coverage.answered += 1
-            setting.is_layered = setting.is_layered or is_layered
-            setting.add_round(names, scores, threshold, count_failed(job.scores, threshold))
-            if job.values:
-                setting.add_values(job.values)
-        return True
 
-    def _identify(self, labels: Mapping[str, Any], documents: Mapping[str, str]) -> _Identity:
-        """What tells the setting of a job from others, but for the threshold."""
-        return (
-            tuple([labels.get(name) for name in self._fields]),
-            tuple([_short(documents.get(name)) for name in self._fields]),
-        )
+class _Point:
+    """What is observed of a point of the matrix: its settings by threshold.
 
-    def _find_setting(self, identity: _Identity, threshold: float | None) -> Setting:
-        key = (identity, threshold)
-        if (setting := self._settings.get(key)) is None:
-            labels, digests = identity
-            setting = self._settings[key] = Setting(
-                labels=labels, digests=digests, threshold=threshold
-            )
+    Answers that ask the same cases once each are counted together before they are added to the settings: each of
+    their scores for all thresholds at once.
+    """
+
+    __slots__ = (
+        "_count",
+        "_failed",
+        "_identity",
+        "_is_layered",
+        "_names",
+        "_thresholds",
+        "settings",
+    )
+
+    def __init__(self, identity: Identity) -> None:
+        self.settings: dict[float | None, Setting] = {}
+        self._identity = identity
+        self._names: tuple[str, ...] = ()
+        self._thresholds: tuple[float, ...] = ()
+        self._count = 0
+        # For each case and threshold, the answers that failed there, but not at the threshold below.
+        self._failed: list[int] = []
+        self._is_layered = False
+
+    def at(self, threshold: float | None) -> Setting:
+        """The setting at a threshold."""
+        if (setting := self.settings.get(threshold)) is None:
+            labels, digests = self._identity
+            setting = Setting(labels=labels, digests=digests, threshold=threshold)
+            self.settings[threshold] = setting
         return setting
 
+    def add_round(self, answer: Round, thresholds: tuple[float, ...]) -> None:
+        """Add an answer with one test for each case; `thresholds` ascend."""
+        names, scores, is_layered = answer
+        width = len(thresholds)
+        if names is not self._names or thresholds is not self._thresholds:
+            self.settle()
+            self._names, self._thresholds = names, thresholds
+            self._failed = [0] * (len(names) * width)
+        self._count += 1
+        if is_layered:
+            self._is_layered = True
+        failed, first = self._failed, 0
+        for score in scores:
+            passed_at = bisect_right(thresholds, score)
+            if passed_at < width:
+                failed[first + passed_at] += 1
+            first += width
 
-@lru_cache(65_536)
-def _short(content: str | None) -> str | None:
-    return None if content is None else short_digest(content)
+    def settle(self) -> None:
+        """Add the answers that were counted together to the settings."""
+        if not self._count:
+            return
+        width = len(self._thresholds)
+        failed: Sequence[int] = ()
+        for at, threshold in enumerate(self._thresholds):
+            failed_here = self._failed[at::width]
+            failed = list(map(add, failed, failed_here)) if at else failed_here
+            setting = self.at(threshold)
+            setting.coverage.answered += self._count
+            setting.is_layered = setting.is_layered or self._is_layered
+            setting.add_rounds(Rounds(self._names, self._count, failed))
+        self._count, self._is_layered = 0, False

@@ -1,12 +1,13 @@
 """Paired differences: two values of an axis compared over the cells and cases that both have."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, TypeAlias
 
+from engine.core.case_tallies import CaseKey, FirstAnswers
 from engine.core.differences import PairedDifference, judge
 from engine.core.rows import digest_column
-from engine.core.samples import CaseKey, CaseTally
+from engine.core.samples import Setting
 from engine.core.statistics import (
     Counts,
     PairedComparison,
@@ -59,68 +60,107 @@ def _compare_levels(
     seen: Observations, axis: str, threshold: float | None
 ) -> Iterator[tuple[str, str, PairedComparison]]:
     """Each pair of values with a case in common: their names, and the comparison."""
-    levels = _tally_levels(seen, axis, threshold)
-    names = _name_levels(axis, list(levels))
-    asked = {level: _find_asked(tallies) for level, tallies in levels.items()}
-    sums = {level: _sum_cases(tallies) for level, tallies in levels.items()}
-    for a, b in combinations(levels, 2):
-        if asked[a] == asked[b]:
-            shared = [(counts, sums[b][case]) for case, counts in sums[a].items()]
-        else:
-            shared = list(_shared_cases(levels[a], levels[b]))
-        compared = compare_pairs(shared)
+    found = _Axis(seen, axis, threshold)
+    names = _name_levels(axis, list(found.levels))
+    sums = {level: one.first.counts() for level, one in found.levels.items()}
+    for (a, of_a), (b, of_b) in combinations(found.levels.items(), 2):
+        compared = compare_pairs(found.shared_counts(of_a, of_b, sums[a], sums[b]))
         if compared is not None:
             yield names[a], names[b], compared
 
 
-Tallies: TypeAlias = dict[tuple[Any, ...], dict[CaseKey, CaseTally]]
-"""The tests by case of each combination of labels on the other axes."""
+class _Level:
+    """The first answers at one value of an axis.
+
+    Combinations of values on the other axes have numbers, and so have sets of cases: equal ones, equal numbers.
+    """
+
+    def __init__(self) -> None:
+        self.first = FirstAnswers()
+        self.settings: dict[int, Setting] = {}
+        """The setting of each combination that has answers."""
+        self.asked: dict[int, int] = {}
+        """The set of cases that each of them asked."""
 
 
-def _tally_levels(seen: Observations, axis: str, threshold: float | None) -> dict[Level, Tallies]:
-    """The tests of each value of an axis."""
-    at = seen.axes.index(axis)
-    levels: dict[Level, Tallies] = {}
-    for setting, by_case in seen.each_tallies(seen.at(threshold), [axis]):
-        identity = tuple(zip(setting.labels, setting.digests, strict=True))
-        level, rest = identity[at], identity[:at] + identity[at + 1 :]
-        levels.setdefault(level, {})[rest] = dict(by_case)
-    return levels
+class _Axis:
+    """The values of an axis, compared at one threshold."""
+
+    def __init__(self, seen: Observations, axis: str, threshold: float | None) -> None:
+        self.levels: dict[Level, _Level] = {}
+        self._at = seen.axes.index(axis)
+        self._keys = seen.keys([axis])
+        self._combinations: dict[tuple[Any, ...], int] = {}
+        self._sets: dict[frozenset[CaseKey], int] = {}
+        self._sets_by_names: dict[tuple[CaseKey, tuple[str, ...]], int] = {}
+        for setting in seen.at(threshold):
+            self._add(setting)
+
+    def _add(self, setting: Setting) -> None:
+        at, labels, digests = self._at, setting.labels, setting.digests
+        name = labels[at], digests[at]
+        if (level := self.levels.get(name)) is None:
+            level = self.levels[name] = _Level()
+        rest = labels[:at], labels[at + 1 :], digests[:at], digests[at + 1 :]
+        number = self._combinations.setdefault(rest, len(self._combinations))
+        asked = self._add_first_answers(level, setting)
+        if asked is not None:
+            level.settings[number] = setting
+            level.asked[number] = asked
+
+    def _add_first_answers(self, level: _Level, setting: Setting) -> int | None:
+        """Add the first answers of a setting; returns the number of the set of its cases, None without any."""
+        scope, case = self._keys(setting)
+        if case is None and (rounds := setting.cases.rounds) is not None:
+            if not rounds.answers:
+                return None
+            level.first.add_rounds(scope, rounds)
+            key = scope, rounds.names
+            if (number := self._sets_by_names.get(key)) is None:
+                cases = frozenset((*scope, name) for name in rounds.names)
+                number = self._sets_by_names[key] = self._number_of(cases)
+            return number
+        counts = self._count(setting)
+        for one, (failed, total) in counts.items():
+            level.first.add(one, failed, total)
+        return self._number_of(frozenset(counts)) if counts else None
+
+    def _number_of(self, cases: frozenset[CaseKey]) -> int:
+        return self._sets.setdefault(cases, len(self._sets))
+
+    def _count(self, setting: Setting) -> dict[CaseKey, Counts]:
+        """(failed, total) first answers of each case of a setting."""
+        tallies = setting.tallies(*self._keys(setting))
+        return {case: (one.first_failed, one.first) for case, one in tallies if one.first}
+
+    def shared_counts(
+        self,
+        a: _Level,
+        b: _Level,
+        sums_a: Mapping[CaseKey, Counts],
+        sums_b: Mapping[CaseKey, Counts],
+    ) -> list[tuple[Counts, Counts]]:
+        """(failed, total) first answers of each case at either value, over the combinations in which both have it.
+
+        `sums_a` and `sums_b` are those over all combinations.
+        """
+        if a.asked == b.asked:
+            return [(counts, sums_b[case]) for case, counts in sums_a.items()]
+        left_a, left_b = dict(sums_a), dict(sums_b)
+        for number in {number for number, _ in a.asked.items() ^ b.asked.items()}:
+            of_a, of_b = (
+                self._count(one.settings[number]) if number in one.settings else {}
+                for one in (a, b)
+            )
+            _subtract(left_a, {case: of_a[case] for case in of_a.keys() - of_b.keys()})
+            _subtract(left_b, {case: of_b[case] for case in of_b.keys() - of_a.keys()})
+        return [(counts, left_b[case]) for case, counts in left_a.items() if counts[1]]
 
 
-def _find_asked(tallies: Tallies) -> frozenset[tuple[tuple[Any, ...], frozenset[CaseKey]]]:
-    """The cases with a first answer in each combination: levels for which they are equal share all of them."""
-    return frozenset(
-        (rest, frozenset(case for case, tally in by_case.items() if tally.first))
-        for rest, by_case in tallies.items()
-        if by_case
-    )
-
-
-def _sum_cases(tallies: Tallies) -> dict[CaseKey, Counts]:
-    """(failed, total) first answers of each case, over all combinations."""
-    sums: dict[CaseKey, Counts] = {}
-    for by_case in tallies.values():
-        for case, tally in by_case.items():
-            if tally.first:
-                failed, total = sums.get(case, (0, 0))
-                sums[case] = failed + tally.first_failed, total + tally.first
-    return sums
-
-
-def _shared_cases(a: Tallies, b: Tallies) -> Iterator[tuple[Counts, Counts]]:
-    """(failed, total) first answers of each case on either side, over the combinations in which both have it."""
-    sums: dict[CaseKey, list[int]] = {}
-    for rest, of_a in a.items():
-        of_b = b.get(rest, {})
-        for case, one in of_a.items():
-            other = of_b.get(case)
-            if other is not None and one.first and other.first:
-                counts = (one.first_failed, one.first, other.first_failed, other.first)
-                before = sums.setdefault(case, [0, 0, 0, 0])
-                sums[case] = list(map(int.__add__, before, counts))
-    for failed_a, total_a, failed_b, total_b in sums.values():
-        yield (failed_a, total_a), (failed_b, total_b)
+def _subtract(counts: dict[CaseKey, Counts], other: Mapping[CaseKey, Counts]) -> None:
+    for case, (failed, total) in other.items():
+        before = counts[case]
+        counts[case] = before[0] - failed, before[1] - total
 
 
 def _name_levels(axis: str, levels: Sequence[Level]) -> dict[Level, str]:

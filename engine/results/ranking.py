@@ -2,10 +2,8 @@
 
 import heapq
 from bisect import bisect_left
-from collections.abc import AsyncIterable, AsyncIterator
 from math import inf
 
-from engine.core.findings import Finding
 from engine.store import JobRow
 
 MOST_ANSWERS = 8_000
@@ -33,9 +31,11 @@ class AnswerRanking:
             return
         self._jobs += 1
         self.failed += failed
-        heapq.heappush(self._heap, (-lowest, -self._jobs, job.id))
-        if len(self._heap) > self._most:
-            heapq.heappop(self._heap)
+        entry = (-lowest, -self._jobs, job.id)
+        if len(self._heap) < self._most:
+            heapq.heappush(self._heap, entry)
+        elif entry > self._heap[0]:
+            heapq.heapreplace(self._heap, entry)
 
     @property
     def is_partial(self) -> bool:
@@ -55,18 +55,10 @@ class AnswerRanking:
 
 def _count_failed(job: JobRow) -> tuple[int, float]:
     """The failed tests of a job at the highest threshold that is asked of it, and their lowest score."""
+    scores = job.scores
     if not job.failed or job.outdated:
         return 0, inf
-    if job.scores is None or job.threshold is None:
+    if scores is None or job.threshold is None:
         return job.failed, inf
-    failed = bisect_left(job.scores, max(job.cells, default=0.0))
-    return failed, job.scores[0] if failed else inf
-
-
-async def drop_milder(
-    findings: AsyncIterable[Finding], highest_score: float
-) -> AsyncIterator[Finding]:
-    """Yield the findings whose score is at most the highest; those without a score are kept."""
-    async for finding in findings:
-        if finding.score is None or finding.score <= highest_score:
-            yield finding
+    failed = bisect_left(scores, max(job.cells)) if job.cells else 0
+    return failed, scores[0] if failed else inf

@@ -6,8 +6,9 @@ from math import isfinite
 from statistics import fmean
 from typing import TypeAlias
 
+from engine.core.case_tallies import CaseKey
 from engine.core.comparisons import Shift, ValueChange
-from engine.core.samples import CaseKey, Setting
+from engine.core.samples import Setting
 from engine.core.statistics import (
     SIGNIFICANCE,
     PairedMeans,

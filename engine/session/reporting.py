@@ -15,15 +15,15 @@ from engine.results.cells import RowRules
 from engine.results.comparisons import compare_axes, count_flaky, means_by
 from engine.results.effort import EffortCounter
 from engine.results.heat import choose_axes, curves_of, heat_map_of
-from engine.results.observations import Observer
-from engine.results.ranking import AnswerRanking, drop_milder
+from engine.results.observations import Observer, read_round_of
+from engine.results.ranking import AnswerRanking
 from engine.results.score_curves import ScoreCounter
 from engine.results.worst import collect_worst
 from engine.store import JobRow
 from engine.sweep import SweepFacts
 
-ReadFindings: TypeAlias = Callable[[Sequence[int] | None], AsyncIterator[Finding]]
-"""Reads the findings of a run: all, or those in the answers of some jobs."""
+ReadFindings: TypeAlias = Callable[[Sequence[int] | None, float], AsyncIterator[Finding]]
+"""Reads the findings of a run, all or those in the answers of some jobs, with scores up to a highest one."""
 
 MOST_EVENTS = 200
 """The most events that a report shows."""
@@ -53,16 +53,19 @@ async def gather_report(
     effort, ranking, scores = EffortCounter(row_axis), AnswerRanking(), ScoreCounter(axes, rules)
     # Only the heat map needs all thresholds, and nothing but its own axes.
     by = () if axes is None else (axes.row, axes.column)
-    all_thresholds = Observer(facts.axes, folded, by=by)
-    shown = Observer(facts.axes, folded, threshold=threshold)
+    all_thresholds = Observer(facts.axes, rules, by=by)
+    shown = Observer(facts.axes, rules, threshold=threshold)
     async for job in jobs:
-        for counter in (effort, ranking, scores):
-            counter.add(job)
-        for observer in (all_thresholds, shown):
-            observer.add(job, rules)
+        answer = read_round_of(job, rules)
+        effort.add(job)
+        ranking.add(job)
+        for counter in (scores, all_thresholds, shown):
+            counter.add(job, answer)
     fields = {axis.field: axis.field for axis in facts.axes}
-    analysis = Analysis(shown.seen, fields)
-    heat_map = None if axes is None else heat_map_of(Analysis(all_thresholds.seen, fields), axes)
+    analysis = Analysis(shown.observations(), fields)
+    heat_map = (
+        None if axes is None else heat_map_of(Analysis(all_thresholds.observations(), fields), axes)
+    )
     return ReportData(
         status=status,
         version=version("nightsweep"),
@@ -88,8 +91,7 @@ async def _find_worst(
 ) -> WorstFindings:
     chosen = ranking.worst_jobs if ranking.is_partial else None
     try:
-        found = drop_milder(read_findings(chosen), ranking.highest_score)
-        worst = await collect_worst(found)
+        worst = await collect_worst(read_findings(chosen, ranking.highest_score))
     except UsageError as error:
         return WorstFindings(kept=(), total=0, axes=axes, unavailable=f"{_UNAVAILABLE}: {error}")
     # Of kinds whose answers list no tests, no finding is known.

@@ -179,16 +179,19 @@ class Run(RunVerdicts):
         )
 
     async def _read_findings(
-        self, row: RunRow, job_ids: Sequence[int] | None
+        self, row: RunRow, job_ids: Sequence[int] | None, highest_score: float
     ) -> AsyncIterator[Finding]:
-        """Yield the findings of the run, or only those in the answers of some jobs."""
+        """Yield the findings of the run, or only those in the answers of some jobs with a score up to the highest."""
         if job_ids is None:
             async for finding in self.findings():
                 yield finding
             return
         kept = self._store.reader.answers_of_jobs(row, job_ids)
         names = self.facts.document_labels()
-        async for finding in findings(kept, self.sweep.kind, run=self.name, names=names):
+        found = findings(
+            kept, self.sweep.kind, run=self.name, names=names, highest_score=highest_score
+        )
+        async for finding in found:
             yield finding
 
     async def to_report(

@@ -40,6 +40,8 @@ Values: TypeAlias = Mapping[str, object]
 
 _UNCONVERTED = (Integer, Float, Text, LargeBinary, Boolean)
 """The types of columns whose values drivers return as they are; a boolean may be 0 or 1."""
+_PART = 50
+"""The rows that are fetched at a time, where few may be enough."""
 
 
 def insert(connection: Connection, table: Table) -> Insert:
@@ -68,6 +70,22 @@ class Statement:
         compiled = self._on(connection)
         found = _execute(connection, compiled.text, compiled.arrange(values), _fetch_all)
         return list(map(compiled.make_row, found))
+
+    def first_rows(
+        self, connection: Connection, is_enough: Callable[[list[Any]], bool], **values: object
+    ) -> list[Any]:
+        """Run a query as `rows` does, but stop fetching its rows when `is_enough` says so of the last 50."""
+        compiled = self._on(connection)
+
+        def fetch(cursor: Any) -> list[Any]:
+            found: list[Any] = []
+            while part := list(map(compiled.make_row, cursor.fetchmany(_PART))):
+                found += part
+                if is_enough(part):
+                    break
+            return found
+
+        return _execute(connection, compiled.text, compiled.arrange(values), fetch)
 
     def run(self, connection: Connection, **values: object) -> int:
         """Run a change with parameters by name, within the connection's transaction; returns how many rows it changed.

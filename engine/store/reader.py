@@ -315,7 +315,7 @@ class StoreReader:
     def answers_of_jobs(
         self, of: RunRow, job_ids: Sequence[int]
     ) -> AsyncIterator[tuple[JobRow, bytes]]:
-        """Yield these jobs of a run with the bytes of their answers, at most 100 or some 8 MB read at a time.
+        """Yield these jobs of a run with the bytes of their answers, at most 500 or some 8 MB read at a time.
 
         Jobs that the sweep does not ask for, and those without an answer in the store, are left out.
         """

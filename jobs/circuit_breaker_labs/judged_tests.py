@@ -12,11 +12,11 @@ from pydantic import (
     AliasChoices,
     BaseModel,
     Field,
+    GetCoreSchemaHandler,
     StrictBool,
     ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
 )
+from pydantic_core.core_schema import CoreSchema, with_default_schema
 
 from engine.kinds import JobError, JudgedTest, Message
 from jobs.circuit_breaker_labs.schema import ANSWER, Count, Score
@@ -36,14 +36,16 @@ _VALUES = (
 """The fields of a test that become `JudgedTest.values`."""
 
 
-def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        return None
+class _NoneIfInvalid:
+    """Reads a value that is missing or of another type as None, without a call into Python."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return with_default_schema(handler(source), default=None, on_error="default")
 
 
-_OrNone: TypeAlias = Annotated[T | None, WrapValidator(_none_if_invalid)]
+_OrNone: TypeAlias = Annotated[T | None, _NoneIfInvalid()]
 
 
 class _Message(BaseModel):
@@ -85,15 +87,17 @@ class _Test(BaseModel):
             return self.score < threshold
         return None if self.passed is None else not self.passed
 
-    def messages(self) -> Iterator[Message]:
-        if self.conversation is not None:
-            for one in self.conversation:
-                if one is not None:
-                    yield Message(role=one.role, content=one.content)
+    def messages(self) -> tuple[Message, ...]:
+        found = [
+            Message(role=one.role, content=one.content)
+            for one in self.conversation or ()
+            if one is not None
+        ]
         if self.user_input is not None:
-            yield Message(role="user", content=self.user_input)
+            found.append(Message(role="user", content=self.user_input))
         if self.model_response is not None:
-            yield Message(role="assistant", content=self.model_response)
+            found.append(Message(role="assistant", content=self.model_response))
+        return tuple(found)
 
 
 def read_tests(body: bytes, threshold: float) -> Iterator[JudgedTest]:
@@ -141,7 +145,6 @@ def _each_result(listed: list[Any]) -> Iterator[tuple[int | None, Any]]:
 
 
 def _to_judged_test(test: _Test, layer: int | None, *, failed: bool) -> JudgedTest:
-    values = {name: getattr(test, name) for name in _VALUES}
     return JudgedTest(
         failed=failed,
         case=test.test_case_id if test.case is None else test.case,
@@ -149,7 +152,7 @@ def _to_judged_test(test: _Test, layer: int | None, *, failed: bool) -> JudgedTe
         parent=test.parent_conversation_id,
         layer=test.iteration if layer is None else layer,
         score=test.score,
-        messages=tuple(test.messages()),
+        messages=test.messages(),
         evidence=test.judgement,
-        values={name: value for name, value in values.items() if value is not None},
+        values={name: value for name in _VALUES if (value := getattr(test, name)) is not None},
     )

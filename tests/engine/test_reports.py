@@ -15,6 +15,7 @@ from engine.core.listed_tests import ListedTest, Listing
 from engine.core.reports import ReportData
 from engine.kinds import Answer, Job, Permanent
 from engine.results.ranking import AnswerRanking
+from engine.store.queries import answers
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.statements import watched_statements
@@ -98,10 +99,12 @@ async def test_a_report_has_the_rates_pairs_and_findings_of_its_run(tmp_path: Pa
     assert data.spent.requests == 8
 
 
+@pytest.mark.parametrize(("page_bytes", "reads"), [(1_000_000, [3]), (1, [1, 1, 1])])
 async def test_of_many_answers_only_the_worst_are_read_and_the_others_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page_bytes: int, reads: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AnswerRanking.__init__, "__defaults__", (3,))
+    monkeypatch.setattr(answers, "_PAGE_BYTES", page_bytes)
     service = ScriptedService(answer, kind=ListingKind)
     wanted = sweep(service, models=["bad", "good", "worse"], repeats=2)
     read: list[int] = []
@@ -115,9 +118,30 @@ async def test_of_many_answers_only_the_worst_are_read_and_the_others_counted(
         with watched_statements(keep):
             data = await data_of(run)
 
-    assert read == [3]
+    assert read == reads
     assert data.findings.total == 32
     assert [one.score for one in data.findings.kept] == [0.1] * 16 + [0.2] * 8
+
+
+async def test_a_mild_failure_beside_a_bad_one_is_left_out_if_answers_that_are_not_read_have_worse_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnswerRanking.__init__, "__defaults__", (2,))
+    scores = {"mixed": [0.1, 0.3, 0.45], "even": [0.2, 0.3], "good": [0.25]}
+
+    def of_model(of: Job) -> Answer:
+        found = scores[of.labels["model"]]
+        made = scored(*found, threshold=of.parameters["threshold"])
+        tests = [(f"case-{number}", score) for number, score in enumerate(found)]
+        return replace(made, raw=json.dumps(tests).encode())
+
+    service = ScriptedService(of_model, kind=ListingKind)
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, sweep(service, models=list(scores)))
+        data = await data_of(run)
+
+    assert [one.score for one in data.findings.kept] == [0.1, 0.2]
+    assert data.findings.total == 6
 
 
 async def test_a_report_of_functions_has_the_means_of_their_values(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from engine import Engine, Run
 from engine.kinds import Answer, Job
 from engine.report.formats import FORMATS
 from engine.report.sheet import write_sheet
+from engine.store import dialect
 from engine.store.queries import results
 from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
@@ -165,7 +166,7 @@ async def _columns(engine: Engine, name: str) -> dict[str, Any]:
 async def test_rows_with_large_values_are_read_in_smaller_pages_and_none_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_PART", 2)
+    monkeypatch.setattr(dialect, "_PART", 2)
     monkeypatch.setattr(results, "_PAGE_CHARACTERS", 5_000)
     held: list[int] = []
     read_page = results._page

@@ -1,6 +1,6 @@
 """What a further run needs: the difference that cases can show, more cases, or more repeats."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -62,9 +62,9 @@ def cases_needed(difference: float, variance: float) -> float | None:
 
 
 def variance_components(
-    cases: Sequence[Counts], within: float | None = None
+    cases: Counter[Counts], within: float | None = None
 ) -> VarianceComponents | None:
-    """The variance between the cases and within them, from (failed, total) of each case.
+    """The variance between the cases and within them, from how many cases have each (failed, total).
 
     One-way analysis of variance: within is the mean square of answers around their case's rate,
     between is (mean square of the cases - within) / answers a case, or 0 if that is negative. With
@@ -78,17 +78,20 @@ def variance_components(
     section 3.6.
     """
     assert all(0 <= failed <= total for failed, total in cases), "more failed than were measured"
-    cases = [case for case in cases if case[1]]
-    failed, tests = sum(case[0] for case in cases), sum(case[1] for case in cases)
-    count = len(cases)
+    # Many cases have equal counts: each is computed once.
+    each = [(failed, total, times) for (failed, total), times in cases.items() if total]
+    failed = sum(fails * times for fails, _, times in each)
+    tests = sum(total * times for _, total, times in each)
+    count = sum(times for _, _, times in each)
     if count < 2 or tests == count:
         return None
     rate = failed / tests
     if within is None:
-        inside = sum(fails * (total - fails) / total for fails, total in cases)
+        inside = sum(times * fails * (total - fails) / total for fails, total, times in each)
         within = inside / (tests - count)
-    among = sum(total * (fails / total - rate) ** 2 for fails, total in cases) / (count - 1)
-    answers = (tests - sum(total * total for _, total in cases) / tests) / (count - 1)
+    squares = sum(times * total * (fails / total - rate) ** 2 for fails, total, times in each)
+    among = squares / (count - 1)
+    answers = (tests - sum(times * total**2 for _, total, times in each) / tests) / (count - 1)
     return VarianceComponents(between=max(0.0, (among - within) / answers), within=within)
 
 

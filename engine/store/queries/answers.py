@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, not_, select
@@ -10,11 +11,20 @@ from sqlalchemy.engine import Connection
 from engine.store.database import Database
 from engine.store.queries.conditions import LabelLike
 from engine.store.queries.queue import decompress
-from engine.store.queries.results import START, JobRow, job_row, position, select_jobs
+from engine.store.queries.results import (
+    START,
+    JobRow,
+    job_row,
+    position,
+    select_jobs,
+    select_some,
+)
 from engine.store.queries.runs import RunRow
 from engine.store.schema import answer, job, result
 
 _PAGE = 100
+_JOBS_A_PAGE = 500
+"""The jobs that are looked up by their ids at a time."""
 _PAGE_BYTES = 8 * 1024 * 1024
 """The compressed size of a page's answers after which it ends; one answer may be larger."""
 
@@ -56,22 +66,31 @@ async def answers_with_failures(
 async def answers_of_jobs(
     database: Database, of: RunRow, job_ids: Sequence[int]
 ) -> AsyncIterator[tuple[JobRow, bytes]]:
-    """Yield these jobs of a run with their answers, those of each 100 in the order of the file.
+    """Yield these jobs of a run with their answers, those of each 500 in the order of the file.
 
     Jobs that the sweep does not ask for, and those without an answer in the store, are left out.
     """
-    query = select_jobs(of, past=False).where(job.c.id.in_(bindparam("ids", expanding=True)))
-    for first in range(0, len(job_ids), _PAGE):
-        after: dict[str, Any] = {
-            "run_id": of.id,
-            "ids": list(job_ids[first : first + _PAGE]),
-            **START,
-        }
-        while page := await database.ask(partial(_page, query, after)):
+    query = select_some(of).where(job.c.cell_count > 0)
+    for first in range(0, len(job_ids), _JOBS_A_PAGE):
+        ids = job_ids[first : first + _JOBS_A_PAGE]
+        while ids:
+            page, ids = await database.ask(partial(_page_of_jobs, query, ids))
             for row, kept in page:
                 if kept is not None:
                     yield job_row(of, *row), decompress(kept)
-            after |= position(page[-1][0])
+
+
+_place = attrgetter("place", "repeat", "id")
+
+
+def _page_of_jobs(
+    query: Select[Any], ids: Sequence[int], connection: Connection
+) -> tuple[list[tuple[Any, bytes | None]], list[int]]:
+    """Of some jobs in the order of the file, the first with their answers, as many as a page holds, and the other ids."""
+    # Sorted here: a query in the order of the file would go through all jobs of the run.
+    rows = sorted(connection.execute(query, {"ids": ids}), key=_place)
+    page = _with_answers(connection, rows) if rows else []
+    return page, [row.id for row in rows[len(page) :]]
 
 
 async def answers(

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, and_, bindparam, case, false, func, or_, select, true, tuple_
 from sqlalchemy.engine import Connection
 
+from engine.core.parsing import parse_json
 from engine.core.runs import EventKind
 from engine.core.states import AttemptOutcome, State
 from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
+from engine.store.dialect import Statement
 from engine.store.queries import totals
 from engine.store.queries.conditions import LabelLike, conditions_on
 from engine.store.queries.fresh import fresh_of
@@ -22,8 +24,6 @@ from engine.store.schema import attempt, event, job, result, run
 _PAGE = 1_000
 _PAGE_CHARACTERS = 16 * 1024 * 1024
 """About the most that the values of a page's rows may take."""
-_PART = 50
-"""The rows that are fetched at a time."""
 
 
 class JobRow(NamedTuple):
@@ -123,7 +123,7 @@ _SECONDS = (
 )
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _STATES = {str(state): state for state in State}
-_decode = json.JSONDecoder().decode
+_make_job = partial(tuple.__new__, JobRow)
 _JOBS = select(
     *_ORDER,
     job.c.labels,
@@ -167,10 +167,11 @@ async def job_rows(
     meet the conditions on `labels`, few are read.
     """
     query = select_jobs(of, past=past, labels=labels).limit(_PAGE)
+    statement = Statement(lambda _: query)
     after = {"run_id": of.id, **START}
     is_last = False
     while not is_last:
-        page, is_last = await database.ask(partial(_page, query, after))
+        page, is_last = await database.ask(partial(_page, statement, after))
         for row in page:
             yield job_row(of, *row)
         if page:
@@ -206,18 +207,18 @@ def position(row: Any) -> dict[str, int]:
 
 
 def _page(
-    query: Select[Any], after: Mapping[str, int], connection: Connection
+    statement: Statement, after: Mapping[str, int], connection: Connection
 ) -> tuple[list[Any], bool]:
     """The rows of a page, fewer if their values are large, and whether it is the last one."""
-    rows: list[Any] = []
-    size = 0
-    with connection.execute(query, after) as found:
-        for part in found.partitions(_PART):
-            rows += part
-            size += sum(len(row.further or "") + len(row.listing or "") for row in part)
-            if size > _PAGE_CHARACTERS:
-                return rows, False
-    return rows, len(rows) < _PAGE
+    left = _PAGE_CHARACTERS
+
+    def is_full(part: list[Any]) -> bool:
+        nonlocal left
+        left -= sum([len(row.further or "") + len(row.listing or "") for row in part])
+        return left < 0
+
+    rows = statement.first_rows(connection, is_full, **after)
+    return rows, left >= 0 and len(rows) < _PAGE
 
 
 def job_row(
@@ -249,30 +250,32 @@ def job_row(
     is_outdated: int,
 ) -> JobRow:
     """A row of `select_jobs`, column by column: names are looked up for each row, positions are not."""
-    return JobRow(
-        job_id,
-        _decode(labels),
-        _digests(documents),
-        _STATES[state],
-        threshold,
-        thresholds(cells),
-        thresholds(past_cells),
-        is_asked(of, cell_count, generation),
-        error,
-        passed,
-        failed,
-        None if scores is None else tuple(_decode(scores)),
-        note,
-        {} if unanswered is None else _decode(unanswered),
-        {} if further is None else _decode(further),
-        reused_from is not None,
-        attempts,
-        # A clock may have been set back meanwhile. Times as floats are exact to a microsecond.
-        None if seconds is None else max(0.0, round(seconds, 6)),
-        recorded_at,
-        bool(is_outdated),
-        provenance,
-        listing,
+    return _make_job(
+        (
+            job_id,
+            parse_json(labels),
+            _digests(documents),
+            _STATES[state],
+            threshold,
+            thresholds(cells),
+            thresholds(past_cells),
+            is_asked(of, cell_count, generation),
+            error,
+            passed,
+            failed,
+            None if scores is None else tuple(parse_json(scores)),
+            note,
+            {} if unanswered is None else parse_json(unanswered),
+            {} if further is None else parse_json(further),
+            reused_from is not None,
+            attempts,
+            # A clock may have been set back meanwhile. Times as floats are exact to a microsecond.
+            None if seconds is None else round(seconds, 6) if seconds > 0 else 0.0,
+            recorded_at,
+            bool(is_outdated),
+            provenance,
+            listing,
+        )
     )
 
 

@@ -200,7 +200,12 @@ def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[Reused
             .outerjoin(theirs, and_(theirs.c.id == result.c.reused_from, theirs.c.id != job.c.id))
             .outerjoin(run, run.c.id == theirs.c.run_id)
         )
-        .where(result.c.run_id == run_id, result.c.reused_from.is_not(None), job.c.cell_count > 0)
+        .where(
+            # Not with the index of the runs, but with that of the reused answers, which are few.
+            result.c.run_id + 0 == run_id,
+            result.c.reused_from.is_not(None),
+            job.c.cell_count > 0,
+        )
         .group_by(run.c.name)
         .order_by(func.sum(job.c.cell_count).desc(), run.c.name)
     )
@@ -306,7 +311,8 @@ def _find_answers(
         )
         .select_from(result.join(job, job.c.id == result.c.job_id))
         .where(
-            result.c.run_id == run_id,
+            # Not that of the result: its index would give the rows in an order in which each is another page.
+            job.c.run_id == run_id,
             job.c.cell_count > 0,
             true() if fresh is None else ~fresh.is_outdated,
         )

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.listed_tests import ListedTest, Listing, count_listed_cases, is_of_layers
+from engine.core.listed_tests import (
+    ListedTest,
+    Listing,
+    count_listed_cases,
+    is_of_layers,
+    read_round,
+)
 
 TESTS = st.builds(
     ListedTest,
@@ -28,6 +34,29 @@ def test_a_listing_is_read_as_it_was_kept(listing: Listing) -> None:
     assert is_of_layers(text) is listing.is_layered
     # Any database takes it, whatever an answer calls its cases.
     assert text.isascii()
+
+
+@given(LISTINGS)
+def test_a_round_has_one_first_answer_to_each_of_its_cases(listing: Listing) -> None:
+    found = read_round(listing.encode())
+
+    tests = listing.tests
+    names = {test.case for test in tests if test.layer == 0 and test.score is not None}
+    if tests and None not in names and len(names) == len(tests) == listing.cases:
+        assert found is not None
+        assert tests == tuple(map(ListedTest, found.names, [0] * len(tests), found.scores))
+        assert found.is_layered is listing.is_layered
+    else:
+        assert found is None
+
+
+@given(st.lists(st.text(), unique=True, min_size=1), st.booleans())
+def test_an_answer_with_one_test_for_each_case_is_a_round(names: list[str], layered: bool) -> None:
+    tests = [ListedTest(name, 0, 0.5) for name in names]
+
+    found = read_round(Listing.of(tests, is_layered=layered).encode())
+
+    assert found == (tuple(names), [0.5] * len(names), layered)
 
 
 def test_a_usual_answer_takes_few_bytes() -> None:

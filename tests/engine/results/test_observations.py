@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.core.canonical import digest
 from engine.core.listed_tests import ListedTest, Listing
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.samples import Setting
@@ -22,6 +23,7 @@ NAMED = Listing.of(ListedTest(f"case {n}", 0, score) for n, score in enumerate(S
 OTHERS = Listing.of(ListedTest(f"other {n}", 0, score) for n, score in enumerate(SCORES))
 UNNAMED = Listing.of(ListedTest(None, 0, score) for score in SCORES)
 TWICE = Listing.of(ListedTest("one", n, score) for n, score in enumerate(SCORES))
+VARIED = Listing.of(ListedTest(f"case {n}", n % 2, score) for n, score in enumerate(SCORES))
 WITH_GAP = Listing.of([*NAMED.tests, ListedTest("case 9", 0, None)])
 
 
@@ -44,12 +46,20 @@ JOBS = {
     "layers that could have been": [answered(1, Listing.of(NAMED.tests, is_layered=True))],
     "unnamed cases": [answered(1, NAMED), answered(2, UNNAMED)],
     "several tests of a case": [answered(1, NAMED), answered(2, TWICE)],
+    "variations of other cases": [answered(1, NAMED), answered(2, VARIED)],
     "nothing listed": [answered(1, None)],
     "an unanswered question": [answered(1, WITH_GAP, unanswered={"empty": 1}), answered(2, NAMED)],
     "values": [answered(1, NAMED, values={"length": 7, "is_long": True, "text": "x"})],
     "no answer": [answered(1, NAMED), job(id=2, passed=None, failed=None, state=State.FAILED)],
     "outdated": [answered(1, NAMED, outdated=True), answered(2, NAMED)],
     "no longer asked": [answered(1, NAMED, is_asked=False), answered(2, NAMED)],
+    "an edited sweep": [
+        answered(1, NAMED),
+        answered(2, NAMED, cells=(0.2, 0.5)),
+        answered(3, NAMED),
+    ],
+    "thresholds in no order": [answered(1, NAMED, cells=(0.5, 0.2, 0.3))],
+    "renamed": [answered(1, NAMED, documents={"prompt": digest("Be kind.")}), answered(2, NAMED)],
     "without scores": [answered(1, NAMED)._replace(scores=None)],
 }
 
@@ -62,8 +72,11 @@ def values_of(setting: Setting) -> dict[str, Any]:
 @pytest.mark.parametrize("rule", UnansweredRule)
 @pytest.mark.parametrize("which", JOBS)
 async def test_jobs_are_observed_as_their_cells_are(which: str, rule: UnansweredRule) -> None:
-    rules = RowRules(folded_field="threshold", unanswered=UnansweredPolicy(rule=rule))
-    axes = sweep(ScriptedService(lambda _: RuntimeError())).matrix.axes
+    names = {"prompt": {digest("Be kind."): "kind"}}
+    rules = RowRules(folded_field="threshold", unanswered=UnansweredPolicy(rule=rule), names=names)
+    prompts = [{"name": "kind", "text": "Be kind."}]
+    service = ScriptedService(lambda _: RuntimeError())
+    axes = sweep(service, matrix={"prompts": prompts}).matrix.axes
 
     async def read() -> AsyncIterator[JobRow]:
         for one in JOBS[which]:
@@ -73,6 +86,4 @@ async def test_jobs_are_observed_as_their_cells_are(which: str, rule: Unanswered
     slowly = await observe(cells(read(), rules), axes, "threshold")
 
     assert quickly.past == slowly.past
-    assert {(one.labels, one.threshold): values_of(one) for one in quickly.settings} == {
-        (one.labels, one.threshold): values_of(one) for one in slowly.settings
-    }
+    assert list(map(values_of, quickly.settings)) == list(map(values_of, slowly.settings))

@@ -17,6 +17,14 @@ def test_the_jobs_with_the_lowest_scores_are_the_worst() -> None:
     assert ranking.failed == 4
 
 
+def test_milder_answers_that_come_later_are_left_out() -> None:
+    ranking = AnswerRanking(2)
+    for number, lowest in enumerate((0.1, 0.2, 0.3, 0.2)):
+        ranking.add(job(id=number, failed=1, scores=(lowest, 0.9)))
+
+    assert ranking.worst_jobs == [0, 1]
+
+
 def test_few_answers_are_all_read() -> None:
     ranking = AnswerRanking(2)
     ranking.add(job(id=1, failed=1, scores=(0.3,)))

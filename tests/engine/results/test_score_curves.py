@@ -11,7 +11,7 @@ from engine.core.statistics import band_half_width
 from engine.results.analysis import Analysis
 from engine.results.cells import RowRules, cells
 from engine.results.heat import HeatAxes, heat_map_of
-from engine.results.observations import observe
+from engine.results.observations import observe, read_round_of
 from engine.results.score_curves import ScoreCounter
 from engine.store import JobRow
 from tests.engine.results.test_heat import GROUPS, MODELS, THRESHOLDS, with_values
@@ -49,7 +49,7 @@ async def curves_of(*jobs: JobRow, policy: UnansweredPolicy | None = None) -> di
 
     async def each() -> Any:
         for one in jobs:
-            counter.add(one)
+            counter.add(one, read_round_of(one, rules))
             yield one
 
     seen = await observe(cells(each(), rules), AXES, "threshold")
@@ -66,6 +66,20 @@ async def test_a_score_fails_at_every_threshold_above_itself() -> None:
         threshold = step / CURVE_STEPS
         assert curve.failed[step] == sum(score < threshold for score in scores), threshold
     assert curve.answers == 7
+
+
+async def test_however_many_different_scores_there_are_all_of_them_count() -> None:
+    repeats = [
+        answer(*cases(*((number + repeat / 9) / 400 for number in range(400))), repeat=repeat)
+        for repeat in range(3)
+    ]
+
+    curve = (await curves_of(*repeats))["a"]
+
+    scores = [score for one in repeats for score in one.scores or ()]
+    assert curve.answers == len(scores) == 1_200
+    for step in range(CURVE_STEPS + 1):
+        assert curve.failed[step] == sum(score < step / CURVE_STEPS for score in scores)
 
 
 async def test_only_the_steps_after_which_the_rate_changes_are_drawn() -> None:

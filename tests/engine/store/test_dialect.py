@@ -2,6 +2,7 @@
 
 import sqlite3
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -102,6 +103,30 @@ def test_rows_have_the_names_of_their_columns_and_a_parameter_must_not_be_missin
             found.rows(connection)
 
     assert (row.id, row.text) == (2, "two")
+    database.dispose()
+
+
+def test_only_the_first_rows_are_fetched_where_they_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.store.dialect._PART", 2)
+    database = create_engine("sqlite://")
+    found = Statement(lambda _: select(KEPT.c.id).order_by(KEPT.c.id))
+    parts: list[list[int]] = []
+
+    def is_enough(part: list[Any]) -> bool:
+        parts.append([row.id for row in part])
+        return 3 in parts[-1]
+
+    with database.begin() as connection:
+        KEPT.create(connection)
+        KEEP.run(connection, [(number, "x", 1.0, None) for number in range(1, 8)])
+        first = found.first_rows(connection, is_enough)
+        whole = found.first_rows(connection, lambda _: False)
+
+    assert parts == [[1, 2], [3, 4]]
+    assert [row.id for row in first] == [1, 2, 3, 4]
+    assert [row.id for row in whole] == list(range(1, 8))
     database.dispose()
 
 

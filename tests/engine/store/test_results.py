@@ -150,6 +150,19 @@ async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_details
     assert kind.example == "case a: 0 bytes"
 
 
+async def test_answers_of_some_jobs_come_in_the_order_of_the_file_if_the_sweep_asks_for_them(
+    store: Store,
+) -> None:
+    run = await submit(store, *(new_job(name) for name in ("removed", "last", "first")))
+    for one in await claim(store, run):
+        await store.queue.settle(success(one, run))
+    run = await submit(store, new_job("first"), new_job("last"), sweep="second")
+
+    found = [job.labels["name"] async for job, _ in store.reader.answers_of_jobs(run, [2, 3, 1])]
+
+    assert found == ["first", "last"]
+
+
 async def test_jobs_are_read_page_by_page_and_none_is_missed(store: Store) -> None:
     run = await submit(store, *(new_job(number) for number in range(2_001)))
 

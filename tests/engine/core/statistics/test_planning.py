@@ -1,5 +1,6 @@
 """What a further run needs."""
 
+from collections import Counter
 from math import sqrt
 
 import pytest
@@ -20,7 +21,7 @@ from engine.core.statistics import (
 def test_unequal_repeats_weigh_each_case_by_its_answers() -> None:
     # Worked out by hand: rate 4/9; within (0 + 1/2 + 3/4 + 0) / (9 - 4);
     # among (2·(4/9)² + 2·(1/18)² + 4·(11/36)² + (5/9)²) / 3; answers a case (9 - 25/9) / 3.
-    found = variance_components([(0, 2), (1, 2), (3, 4), (0, 1)])
+    found = variance_components(Counter([(0, 2), (1, 2), (3, 4), (0, 1)]))
 
     among = (2 * (4 / 9) ** 2 + 2 * (1 / 18) ** 2 + 4 * (11 / 36) ** 2 + (4 / 9) ** 2) / 3
     assert found is not None
@@ -29,15 +30,15 @@ def test_unequal_repeats_weigh_each_case_by_its_answers() -> None:
 
 
 def test_answers_that_vary_more_than_cases_leave_no_variance_between() -> None:
-    found = variance_components([(1, 2), (1, 2), (1, 2)])
+    found = variance_components(Counter([(1, 2), (1, 2), (1, 2)]))
 
     assert found == VarianceComponents(between=0.0, within=0.5)
 
 
 def test_one_answer_a_case_cannot_tell_the_variances_apart() -> None:
-    assert variance_components([(0, 1), (1, 1), (1, 1)]) is None
-    assert variance_components([(2, 4)]) is None
-    assert variance_components([]) is None
+    assert variance_components(Counter([(0, 1), (1, 1), (1, 1)])) is None
+    assert variance_components(Counter([(2, 4)])) is None
+    assert variance_components(Counter([])) is None
 
 
 @given(
@@ -103,7 +104,7 @@ def test_cases_that_never_vary_do_not_say_how_many_are_needed() -> None:
 def test_a_variance_within_cases_that_is_known_is_used() -> None:
     cases = [(0, 4), (2, 4), (4, 4)]
 
-    found = variance_components(cases, 0.1)
+    found = variance_components(Counter(cases), 0.1)
 
     # The mean square of the cases is 4 * (1/4 + 0 + 1/4) / 2 = 1.
     assert found is not None

@@ -1,6 +1,7 @@
 """Each method gives what scipy and statsmodels give: reference_values.json says how each value was made."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -75,7 +76,7 @@ def interval(differences: Sequence[float], repeats: int) -> list[float]:
 
 
 def components(inputs: Any) -> list[float]:
-    found = variance_components(counts(inputs["cases"]))
+    found = variance_components(Counter(counts(inputs["cases"])))
     assert found is not None
     return [found.between, found.within]
 

@@ -189,6 +189,8 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     assert [row async for row in store.reader.job_rows(run)]
     assert [row async for row in store.reader.job_rows(run, past=True)]
     pages = plans()[before:]
+    [answered] = [job async for job, _ in store.reader.answers_of_jobs(run, [1, 2])]
+    of_jobs = plans()[before + len(pages) :]
     await store.inspection.latest_events(run_id)
     await store.queue.cancel(run_id)
     await store.queue.requeue(run_id, State)
@@ -196,6 +198,8 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
 
     paged = "SEARCH job USING INDEX ix_job_place (run_id=? AND (place,repeat)>(?,?))"
     assert [line for line in pages if " job " in line][-2:] == [paged, paged]
+    assert answered.id == 1
+    assert searches(of_jobs, "job") == {"SEARCH job USING INTEGER PRIMARY KEY (rowid=?)"}
     assert searches(pages, "attempt") == {"SEARCH attempt USING PRIMARY KEY (job_id=?)"}
     assert not [line for line in found if line.startswith("SCAN job")], found
     assert not [line for line in found if "TEMP B-TREE FOR ORDER BY" in line], found
@@ -203,6 +207,24 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     changed = [line for line in found if " job USING " in line and "ix_job" not in line]
     assert {line.split(" USING ")[1] for line in changed} == {"INTEGER PRIMARY KEY (rowid=?)"}
     assert "SEARCH event USING INDEX ix_event_run (run_id=?)" in found
+
+
+async def test_the_answers_of_a_run_are_counted_in_the_order_in_which_they_are_stored(
+    store: Store, plans: Callable[[], list[str]]
+) -> None:
+    run_id = await scene(store)
+    before = len(plans())
+
+    await store.reader.totals(run_id)
+    counted = plans()[before:]
+    await store.reader.answers_from_other_runs(run_id)
+    reused = plans()[before + len(counted) :]
+
+    # By their index, each answer would be on another page.
+    assert searches(counted, "result") == {"SEARCH result USING INTEGER PRIMARY KEY (rowid=?)"}
+    assert searches(reused, "result") == {
+        "SEARCH result USING INDEX ix_result_reused (reused_from>?)"
+    }
 
 
 async def test_changing_a_sweep_looks_families_up_by_their_index(
