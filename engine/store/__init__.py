@@ -10,8 +10,8 @@ from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.conditions import LabelLike
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
+from engine.store.queries.job_rows import JobRow
 from engine.store.queries.layouts import KeptLayout
-from engine.store.queries.results import JobRow
 from engine.store.queries.runs import NewRun, RunFingerprint, RunRow, refuse_if_deleting
 from engine.store.queries.totals import Answers, Totals
 from engine.store.requests import (

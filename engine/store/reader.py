@@ -21,6 +21,7 @@ from engine.store.queries import (
     calls,
     documents,
     holdings,
+    job_rows,
     layouts,
     queue,
     quotas,
@@ -38,8 +39,9 @@ from engine.store.queries import (
 from engine.store.queries.calls import KeptReply
 from engine.store.queries.conditions import LabelLike
 from engine.store.queries.holdings import Holding
+from engine.store.queries.job_rows import JobRow
 from engine.store.queries.layouts import KeptLayout
-from engine.store.queries.results import JobRow, PastValue
+from engine.store.queries.results import PastValue
 from engine.store.queries.runs import NewRun, RunFingerprint, RunRow
 from engine.store.queries.settled import SettledPage
 from engine.store.queries.totals import Totals
@@ -310,7 +312,7 @@ class StoreReader:
         With `past`, jobs that only earlier versions of the sweep asked for are included. Few jobs are read that
         do not meet the conditions on `labels`.
         """
-        return results.job_rows(self._database, of, past=past, labels=labels)
+        return job_rows.job_rows(self._database, of, past=past, labels=labels)
 
     def answers_of_jobs(
         self, of: RunRow, job_ids: Sequence[int]

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Engine, RunState, UsageError
-from engine.store.queries import parts, results
+from engine.store.queries import job_rows, parts
 from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import finished, good, opened, sweep
 
@@ -142,7 +142,7 @@ async def test_reading_the_rows_of_a_run_that_is_deleted_meanwhile_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parts, "PART", 1)
-    monkeypatch.setattr(results, "_PAGE", 1)
+    monkeypatch.setattr(job_rows, "_PAGE", 1)
     service = ScriptedService(good)
     async with opened(tmp_path / "store.db", service) as engine:
         run, _ = await finished(engine, sweep(service, models=["a", "b", "c"]))

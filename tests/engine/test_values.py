@@ -15,7 +15,7 @@ from engine.kinds import Answer, Job
 from engine.report.formats import FORMATS
 from engine.report.sheet import write_sheet
 from engine.store import dialect
-from engine.store.queries import results
+from engine.store.queries import job_rows
 from engine.testing import FakeClock, ScriptedService, scored
 from tests.engine.scenes import NOW, finished, opened, sweep
 from tests.engine.store.scenes import rows as stored
@@ -167,16 +167,16 @@ async def test_rows_with_large_values_are_read_in_smaller_pages_and_none_is_lost
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialect, "_PART", 2)
-    monkeypatch.setattr(results, "_PAGE_CHARACTERS", 5_000)
+    monkeypatch.setattr(job_rows, "_PAGE_CHARACTERS", 5_000)
     held: list[int] = []
-    read_page = results._page
+    read_page = job_rows._page
 
     def page(*given: Any) -> Any:
         found = read_page(*given)
         held.append(len(found[0]))
         return found
 
-    monkeypatch.setattr(results, "_page", page)
+    monkeypatch.setattr(job_rows, "_page", page)
     service = ScriptedService(lambda _: scored(0.2, values={"text": "x" * 2_000}))
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         run, _ = await finished(engine, sweep(service, repeats=9))

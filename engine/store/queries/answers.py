@@ -10,8 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.store.database import Database
 from engine.store.queries.conditions import LabelLike
-from engine.store.queries.queue import decompress
-from engine.store.queries.results import (
+from engine.store.queries.job_rows import (
     START,
     JobRow,
     job_row,
@@ -19,6 +18,7 @@ from engine.store.queries.results import (
     select_jobs,
     select_some,
 )
+from engine.store.queries.queue import decompress
 from engine.store.queries.runs import RunRow
 from engine.store.schema import answer, job, result
 

@@ -17,8 +17,8 @@ from engine.core.states import AttemptOutcome, State
 from engine.store.database import Database
 from engine.store.queries.answers import raw_answer
 from engine.store.queries.conditions import LabelLike, conditions_on
+from engine.store.queries.job_rows import is_asked, thresholds
 from engine.store.queries.queue import decompress
-from engine.store.queries.results import is_asked, thresholds
 from engine.store.queries.runs import RunRow
 from engine.store.schema import attempt, job, result, unread, worker
 

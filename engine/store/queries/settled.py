@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import State
 from engine.store.dialect import Bulk
-from engine.store.queries.results import JobRow, job_row, select_some
+from engine.store.queries.job_rows import JobRow, job_row, select_some
 from engine.store.queries.runs import RunRow
 from engine.store.schema import job, settled
 

@@ -7,10 +7,10 @@ FAILED, PASSED = 0.2, 0.8
 
 
 def test_the_cases_nearest_to_one_half_are_listed_and_of_equal_ones_the_first() -> None:
-    seldom = [FAILED, *[PASSED] * 3]
+    rarely = [FAILED, *[PASSED] * 3]
     half = [FAILED, PASSED, FAILED, PASSED]
     seen = observations(
-        named({"seldom": seldom, "half": half}),
+        named({"rarely": rarely, "half": half}),
         named({"half": half, "never": [PASSED] * 4, "other": half}, model="b"),
     )
 
