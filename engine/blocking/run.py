@@ -20,7 +20,7 @@ from engine.core.cases import CaseRow
 from engine.core.comparisons import Comparison, FlippedCase
 from engine.core.findings import Finding
 from engine.core.gates import GateRules, GateVerdict
-from engine.core.inspection import JobDetails, JobFilter, JobInfo
+from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.outcomes import Outcome
 from engine.core.rows import Row
 from engine.core.runs import Event
@@ -99,9 +99,18 @@ class BlockingRun:
         """What the run found, as `Run.analysis` returns it."""
         return self._read(lambda run: run.analysis(where=where))
 
-    def outcomes(self, *, after: int = 0) -> Iterator[Outcome]:
-        """Yield each job that was answered or has failed so far, in that order; see `Run.outcomes`."""
-        return self._iterate(lambda run: run.outcomes(after=after))
+    def outcomes(self, *, after: int = 0, follow: bool = False) -> Iterator[Outcome]:
+        """Yield each job that was answered or has failed, in that order, behind a cursor; see `Run.outcomes`.
+
+        With `follow`, the iterator waits for those that are still to come, until the run ends.
+
+        Example:
+            >>> [outcome.cursor for outcome in run.outcomes(after=1, follow=True)]
+            [2, 3]
+        """
+        return self._iterate(
+            lambda run: run.outcomes(after=after, follow=follow), at_once=1 if follow else _BATCH
+        )
 
     def findings(
         self, *, past: bool = False, where: Mapping[str, Scalar] | None = None
@@ -248,6 +257,20 @@ class BlockingRun:
         """The latest events, the oldest of them first; see `Run.events`."""
         return self._read(lambda run: run.events(limit=limit))
 
+    def all_events(
+        self, wanted: EventFilter | None = None, *, after: int = 0, follow: bool = False
+    ) -> Iterator[Event]:
+        """Yield all events, or those after an `id`, the oldest first; see `Run.all_events`.
+
+        Example:
+            >>> list(run.all_events(EventFilter(kinds=["outage"])))
+            []
+        """
+        return self._iterate(
+            lambda run: run.all_events(wanted, after=after, follow=follow),
+            at_once=1 if follow else _BATCH,
+        )
+
     def jobs(self, wanted: JobFilter | None = None) -> Iterator[JobInfo]:
         """Yield the jobs that a filter selects; see `Run.jobs`."""
         return self._iterate(lambda run: run.jobs(wanted))
@@ -289,14 +312,16 @@ class BlockingRun:
 
         return call(work)
 
-    def _iterate(self, begin: Callable[[Run], AsyncIterator[T]]) -> Iterator[T]:
-        """Yield what an asynchronous iterator of the run yields, some at a time."""
+    def _iterate(
+        self, begin: Callable[[Run], AsyncIterator[T]], *, at_once: int = _BATCH
+    ) -> Iterator[T]:
+        """Yield what an asynchronous iterator of the run yields, reading so many at a time."""
         opening = entering(open_engine(self.store, registry=self._registry, read_only=True))
         engine = opening.__enter__()
         found: AsyncIterator[T] | None = None
         try:
             found = begin(call(partial(engine.run, self.name)))
-            while batch := call(partial(_take, found)):
+            while batch := call(partial(_take, found, at_once)):
                 yield from batch
         finally:
             # Also where the caller has had enough, which is no error of the store.
@@ -306,11 +331,11 @@ class BlockingRun:
                 opening.__exit__(None, None, None)
 
 
-async def _take(found: AsyncIterator[T]) -> list[T]:
+async def _take(found: AsyncIterator[T], count: int) -> list[T]:
     batch: list[T] = []
     async for one in found:
         batch.append(one)
-        if len(batch) == _BATCH:
+        if len(batch) == count:
             break
     return batch
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli import exit_codes, output
+from engine.cli.following import print_new_rows
 from engine.cli.inspect_logs import FORMAT_NAMES, INSPECT, write_logs
 from engine.cli.opening import open_for_reading, store_exists
 from engine.cli.options import (
     DEFAULT_STORE,
+    AfterOption,
     JsonOption,
     ProgressOption,
     RunArgument,
@@ -224,6 +226,15 @@ def results(
         ),
     ] = None,
     where: WhereOption = None,
+    after: AfterOption = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            envvar="NIGHTSWEEP_RESULTS_FOLLOW",
+            help="JSON lines, in the order of the answers, until the run ends, or Ctrl-C.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print one row for each cell that a run asks for.
@@ -234,6 +245,15 @@ def results(
     from engine.report.coverage import counts_lines
 
     wanted = parse_conditions(where)
+    if follow or after is not None:
+        is_other = as_json or target is not None or form not in (None, "jsonl")
+        if is_other or of_findings or of_cases or by is not None:
+            raise UsageError(
+                "--follow and --after print rows as JSON lines: leave out --findings, --cases, --by,"
+                " --json, --output and other formats than jsonl"
+            )
+        print_new_rows(run, store, after=after, follow=follow, past=with_past, where=wanted)
+        return
     axes = parse_axes(by)
     if of_findings + of_cases + bool(axes) > 1:
         raise UsageError("choose --findings, --cases or --by: a table has rows of one sort")

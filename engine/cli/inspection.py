@@ -51,6 +51,12 @@ def events(
         str | None, typer.Option("--until", metavar="TIME", help="Before; written like --since.")
     ] = None,
     limit: LimitOption = None,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            "--after", metavar="ID", min=0, help="Only what came after the event with this id."
+        ),
+    ] = None,
     follow: Annotated[
         bool,
         typer.Option("--follow", help="Continue with new ones until the run ends, or Ctrl-C."),
@@ -66,6 +72,8 @@ def events(
     from engine.clock import SystemClock
     from engine.report.times import parse_moment
 
+    if limit is not None and after is not None:
+        raise UsageError("choose --limit, for the latest events, or --after, for all new ones")
     now = SystemClock().now()
     wanted = EventFilter(
         kinds=tuple(kind or ()),
@@ -76,7 +84,9 @@ def events(
 
     async def show_events() -> None:
         async with open_for_reading(store) as engine:
-            found = _find_events(await engine.run(run), wanted, limit=limit, follow=follow)
+            found = _find_events(
+                await engine.run(run), wanted, after=after or 0, limit=limit, follow=follow
+            )
             await _write(
                 _format_events(found, as_json=as_json),
                 is_json=as_json,
@@ -88,10 +98,9 @@ def events(
 
 
 async def _find_events(
-    run: "Run", wanted: EventFilter, *, limit: int | None, follow: bool
+    run: "Run", wanted: EventFilter, *, after: int, limit: int | None, follow: bool
 ) -> "AsyncIterator[Event]":
-    """Yield the latest `limit` events, or without a limit all; with `follow` new ones after them."""
-    after = 0
+    """Yield the latest `limit` events, or without a limit all behind `after`; with `follow` new ones after them."""
     if limit is not None:
         latest = await run.events(
             kinds=wanted.kinds,

@@ -76,6 +76,16 @@ AcrossJudgesOption: TypeAlias = Annotated[
 ]
 
 
+AfterOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--after",
+        metavar="CURSOR",
+        help="Only what came after the line with this cursor, in that order; 0 for everything.",
+    ),
+]
+
+
 def output_option(command: str, meaning: str, *, metavar: str = "FILE") -> Any:
     """The option `--output` of a command that writes a file; `meaning` is its help."""
     return typer.Option(

@@ -8,7 +8,7 @@ import anyio
 from sqlalchemy.engine import Connection
 
 from engine.store.paid import Paid
-from engine.store.queries import calls, outcomes
+from engine.store.queries import calls, commit_order, outcomes
 from engine.store.requests import CallReply, Outcome
 
 T = TypeVar("T")
@@ -56,6 +56,10 @@ class Transaction:
 
         The first error is raised, and the caller then rolls everything back.
         """
+        with commit_order.numbering_last(connection):
+            self._run(connection)
+
+    def _run(self, connection: Connection) -> None:
         if self.settled:
             applied = outcomes.settle(connection, [outcome for _, outcome in self.settled])
             for (change, _), counts in zip(self.settled, applied, strict=True):

@@ -7,9 +7,16 @@ from sqlalchemy.engine import Connection
 
 from engine.core.inspection import EventFilter
 from engine.core.runs import Event
+from engine.store.dialect import Bulk
+from engine.store.queries import commit_order
 from engine.store.schema import event
 
 _ESCAPE = "\\"
+_COLUMNS = (event.c.run_id, event.c.at, event.c.kind, event.c.lane, event.c.message)
+_ADD = Bulk(
+    {column.name: column.type for column in _COLUMNS},
+    lambda given: event.insert().from_select(list(_COLUMNS), select(given)),
+)
 
 
 def add(
@@ -22,9 +29,7 @@ def add(
     now: float,
 ) -> None:
     """Add an event to the log of a run, or to that of the store if `run_id` is None."""
-    connection.execute(
-        event.insert().values(run_id=run_id, at=now, kind=kind, lane=lane, message=message)
-    )
+    commit_order.add(connection, _ADD, [(run_id, (run_id, now, str(kind), lane, message))])
 
 
 def find_after(

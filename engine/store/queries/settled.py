@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import State
 from engine.store.dialect import Bulk
+from engine.store.queries import commit_order
 from engine.store.queries.job_rows import JobRow, job_row, select_some
 from engine.store.queries.runs import RunRow
 from engine.store.schema import job, settled
@@ -27,8 +28,7 @@ _ADD = Bulk(
 
 def add(connection: Connection, jobs: Sequence[tuple[int, int]]) -> None:
     """Record that these jobs are settled now, in this order; each is given by the ids of its run and of the job."""
-    if jobs:
-        _ADD.run(connection, jobs)
+    commit_order.add(connection, _ADD, [(of[0], of) for of in jobs])
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,8 @@ Index(
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 
-# A row is added each time a job is answered or fails, in the order of the commits. A reader that remembers the id of
-# the last row continues behind it, so ids are never reused. `job_id` is no foreign key, which would need an index;
+# A row is added each time a job is answered or fails, in the order of the commits: see queries/commit_order.py. A reader
+# that remembers the id of the last row continues behind it, so ids are never reused. `job_id` is no foreign key, which would need an index;
 # rows of deleted jobs are skipped.
 settled = Table(
     "settled",
@@ -160,7 +160,7 @@ settled = Table(
     Column("job_id", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
-Index("ix_settled_run", settled.c.run_id)
+Index("ix_settled_run", settled.c.run_id, settled.c.id)
 
 answer = Table(
     "answer",

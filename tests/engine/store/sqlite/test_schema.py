@@ -90,7 +90,7 @@ def test_a_revision_imports_nothing_of_ours() -> None:
             )
         }
 
-        assert imported == {"sqlalchemy", "alembic"}, revision
+        assert imported <= {"sqlalchemy", "alembic"}, revision
 
 
 def test_the_folder_of_migrations_does_not_hide_the_library() -> None:
