@@ -16,6 +16,7 @@ from engine.cli.inspection import events, jobs, show
 from engine.cli.report import report
 from engine.cli.run import rejudge, resume, run
 from engine.cli.starting import init, schema
+from engine.cli.worker import worker
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,6 +68,7 @@ for _command in (
     run,
     resume,
     rejudge,
+    worker,
     status,
     events,
     jobs,

@@ -39,6 +39,8 @@ class Assignment:
     """Asks the health gate about a lane."""
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
     ask_key: Callable[[], Awaitable[bool | None]] | None = None
+    slots: int | None = None
+    """The most jobs in flight in this process, of those that the limits allow all processes; None for no such limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ class Lanes:
     The slots are shared evenly with them, at least one each, so no process starves or waits for slots
     that a stopped process holds. Until all have looked, within a second, more may be in flight.
     """
+    slots: int | None = None
+    """The most jobs in flight in this process, whatever its share; None for no such limit."""
     still: int = 0
     """Those of `peers` that are stopped or hang: the others use their slots."""
     turn: int = 0
@@ -233,6 +235,8 @@ class Lanes:
 
     def _free(self) -> int:
         slots = fair_share(self.limits.max_in_flight, self.share)
+        if self.slots is not None:
+            slots = min(slots, self.slots)
         return max(1, slots >> self.faults) - self.in_flight
 
     def serve(self, lane: Lane) -> None:

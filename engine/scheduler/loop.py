@@ -56,7 +56,7 @@ class Scheduler:
         self._run = assignment
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """The memory of answers in this process, from their first bytes until they are in the store."""
-        self.lanes = Lanes(assignment.limits, assignment.retry)
+        self.lanes = Lanes(assignment.limits, assignment.retry, slots=assignment.slots)
         self.progress = Progress()
         self.expanding = False
         """True while the matrix is being written: an empty queue is then not the end."""

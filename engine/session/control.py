@@ -16,15 +16,21 @@ async def find_row(store: Store, known: RunRow) -> RunRow:
 
 
 async def activate(
-    store: Store, known: RunRow, account: str | None = None, account_label: str = ""
-) -> None:
+    store: Store,
+    known: RunRow,
+    account: str | None = None,
+    account_label: str = "",
+    *,
+    joins: bool = False,
+) -> bool:
     """Set a run's state to active; a cancellation that was interrupted is completed first.
 
-    `account` names whose rate and quota it uses; None leaves that as it is.
+    `account` names whose rate and quota it uses; None leaves that as it is. With `joins`, a run that is paused,
+    cancelled or finished stays so. Returns whether the run may be worked on.
     """
-    if (await find_row(store, known)).state is RunState.CANCELLED:
+    if (await find_row(store, known)).state is RunState.CANCELLED and not joins:
         await cancel_open(store, known.id)
-    await store.runs.activate(known.id, account, account_label)
+    return await store.runs.activate(known.id, account, account_label, joins=joins)
 
 
 async def cancel_open(store: Store, run_id: int) -> int:

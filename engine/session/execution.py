@@ -28,7 +28,8 @@ T = TypeVar("T")
 class Execution:
     """One execution of a run in this process.
 
-    `account` names whose rate and quota it uses, `accounts` those of its jobs' own calls.
+    `account` names whose rate and quota it uses, `accounts` those of its jobs' own calls. At most `slots` jobs are
+    in flight, as far as the sweep's limits allow so many.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Execution:
         clients: Clients,
         accounts: Accounts,
         account: str,
+        slots: int | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,10 +57,12 @@ class Execution:
         self.requests: Requests | None = None
         if sweep.kind.sends is Sends.CALLS:
             self.requests = Requests(store, clock, row, account, sweep.limits)
-        self.scheduler = Scheduler(store, clock, settings, self._assignment(accounts, account))
+        self.scheduler = Scheduler(
+            store, clock, settings, self._assignment(accounts, account, slots)
+        )
         self.counts.progress = self.scheduler.progress
 
-    def _assignment(self, accounts: Accounts, account: str) -> Assignment:
+    def _assignment(self, accounts: Accounts, account: str, slots: int | None) -> Assignment:
         row, sweep, clients = self._row, self._sweep, self._clients
         service, gate = sweep.service, sweep.health_gate
         return Assignment(
@@ -78,6 +82,7 @@ class Execution:
             ask_health=None if gate is None else partial(gate.check, clients.gate),
             ask_quota=partial(service.quota, clients.service),
             ask_key=partial(service.accepts_key, clients.service),
+            slots=slots,
         )
 
     def _make_contexts(self, accounts: Accounts, account: str) -> Callable[[Claimed], Context]:

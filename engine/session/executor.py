@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 
 import anyio
@@ -28,6 +29,14 @@ logger = logging.getLogger(__name__)
 _ON_REQUEST = Stop(
     reason=StopReason.INTERRUPTED, message="stopped on request, such as by Ctrl-C or a signal"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part that a process takes in a run which others execute as well."""
+
+    max_in_flight: int | None = None
+    """The most jobs that it has in flight; None for its share of the sweep's `max_in_flight`."""
 
 
 class Executor:
@@ -56,15 +65,16 @@ class Executor:
         self._shares_limits = False
         """Whether other processes know that the run is executed here, and keep to its limits."""
 
-    async def execute(self, sweep: Sweep) -> Stop | None:
+    async def execute(self, sweep: Sweep, part: Part | None = None) -> Stop | None:
         """Work on the run until it is done, which is None, or until it stops.
 
         Its state in the store is set then, unless the disk is still full: only this process knows why the
-        run stopped. Raises what `Run.execute` raises.
+        run stopped. With a `part`, this process is one of several, as `Run.join` says. Raises what `Run.execute`
+        raises.
         """
         with notice_interrupts() as interrupts:
             try:
-                return await self._execute(sweep)
+                return await self._execute(sweep, part)
             except anyio.get_cancelled_exc_class():
                 if self._is_stopping or not interrupts:
                     raise
@@ -99,7 +109,7 @@ class Executor:
         logger.warning("%s", message)
         return message
 
-    async def _execute(self, sweep: Sweep) -> Stop | None:
+    async def _execute(self, sweep: Sweep, part: Part | None) -> Stop | None:
         async with open_clients(sweep, self._clock) as clients:
             identity = Identity(sweep)
             await self._store.runs.record_facts(self._row.name, identity.facts)
@@ -107,7 +117,9 @@ class Executor:
                 await self._warn_of_older_code(sweep, identity)
             accounts = await self._store.limits.accounts()
             account = accounts.name(sweep.service.address, sweep.service.key)
-            await activate(self._store, self._row, account, describe_account(sweep.service))
+            label, joins = describe_account(sweep.service), part is not None
+            if not await activate(self._store, self._row, account, label, joins=joins):
+                return None
             logger.info(
                 "%s: worker %s, process %d, works on it in %s",
                 self._row.name,
@@ -125,16 +137,24 @@ class Executor:
                 clients=clients,
                 accounts=accounts,
                 account=account,
+                slots=None if part is None else part.max_in_flight,
             )
             stop = await self._work(execution)
             if not self._row.is_expanded and stop is None:
                 await self._warn_of_older_code(sweep, identity)
         try:
-            await conclude(self._store, self._row, stop)
+            if part is None or stop is None or not await self._goes_on_elsewhere(stop):
+                await conclude(self._store, self._row, stop)
         except StoreError:
             if stop is None or self._store.trouble is None:
                 raise
         return stop
+
+    async def _goes_on_elsewhere(self, stop: Stop) -> bool:
+        """Whether only this process stops, and others go on with the run: then its state stays as it is."""
+        if stop.reason is not StopReason.INTERRUPTED:
+            return False
+        return await self._store.worker.is_executed_elsewhere(self._row.id)
 
     async def _warn_of_older_code(self, sweep: Sweep, identity: Identity) -> None:
         """Log a warning, also in the run's events, if it has answers of code that has changed since."""

@@ -20,7 +20,7 @@ from engine.results.findings import findings
 from engine.session import inspection
 from engine.session.control import activate, cancel_open
 from engine.session.execution import Execution
-from engine.session.executor import Executor
+from engine.session.executor import Executor, Part
 from engine.session.identity import Identity
 from engine.session.reporting import MOST_EVENTS, gather_report
 from engine.session.status import StatusReader
@@ -103,10 +103,13 @@ class Run(RunVerdicts):
             >>> anyio.run(main)
             3
         """
+        return await self._take_part(None)
+
+    async def _take_part(self, part: Part | None) -> Status:
         try:
             await self._find_row()
             self.facts = SweepFacts.of(self.sweep)
-            stop = await self._executor.execute(self.sweep)
+            stop = await self._executor.execute(self.sweep, part)
             status = await self.status()
         finally:
             self._executor.forget_stop()
@@ -114,6 +117,27 @@ class Run(RunVerdicts):
             # The disk is still full: only this process knows why the run stopped.
             self._last = status = replace(status, reason=stop.reason, message=stop.message)
         return status
+
+    async def join(self, *, max_in_flight: int | None = None) -> Status:
+        """Take part in an active run, beside the other processes that work on it, until it is done or stops.
+
+        Unlike `execute`, it leaves a run alone that is paused, cancelled or finished. If only this process is
+        stopped, by `stop`, the run goes on in the others, and its state does not change. At most `max_in_flight`
+        jobs are in flight here; without it, this process's share of the sweep's `limits.max_in_flight`.
+
+        Returns the status at the end, and raises what `execute` raises.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.submit(sweep)
+            ...         return (await run.join(max_in_flight=2)).cells_done
+            >>> anyio.run(main)
+            3
+        """
+        if max_in_flight is not None and max_in_flight < 1:
+            raise UsageError(f"max_in_flight is {max_in_flight}: it must be at least 1")
+        return await self._take_part(Part(max_in_flight=max_in_flight))
 
     async def accept(self) -> None:
         """Let the run continue with the current cases, judge and settings; existing answers are kept.

@@ -12,7 +12,13 @@ from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.job_rows import JobRow
 from engine.store.queries.layouts import KeptLayout
-from engine.store.queries.runs import NewRun, RunFingerprint, RunRow, refuse_if_deleting
+from engine.store.queries.runs import (
+    ActiveRun,
+    NewRun,
+    RunFingerprint,
+    RunRow,
+    refuse_if_deleting,
+)
 from engine.store.queries.totals import Answers, Totals
 from engine.store.requests import (
     Blocked,
@@ -30,6 +36,7 @@ from engine.store.store import Store
 
 __all__ = [
     "LOG_MAX_BYTES",
+    "ActiveRun",
     "Answers",
     "Blocked",
     "Bucket",

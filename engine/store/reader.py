@@ -42,7 +42,7 @@ from engine.store.queries.holdings import Holding
 from engine.store.queries.job_rows import JobRow
 from engine.store.queries.layouts import KeptLayout
 from engine.store.queries.results import PastValue
-from engine.store.queries.runs import NewRun, RunFingerprint, RunRow
+from engine.store.queries.runs import ActiveRun, NewRun, RunFingerprint, RunRow
 from engine.store.queries.settled import SettledPage
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
@@ -78,6 +78,10 @@ class StoreReader:
     async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
         """All runs, the last used first, each with the number of its jobs by state."""
         return await self._database.ask(results.find_runs)
+
+    async def active_runs(self) -> list[ActiveRun]:
+        """The active runs, the oldest first."""
+        return await self._database.ask(runs.find_active)
 
     async def observe(self, run_id: int) -> tuple[RunFingerprint | None, list[tuple[str, float]]]:
         """The fingerprint of a run, and the other workers that may be alive, as in `find_other_workers`.

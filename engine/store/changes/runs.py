@@ -59,21 +59,28 @@ class RunChanges:
         await self._writer.write(work)
 
     async def activate(
-        self, run_id: int, account: str | None = None, display_name: str = ""
-    ) -> None:
-        """Make a run active, unless it is finished and has no open job.
+        self,
+        run_id: int,
+        account: str | None = None,
+        display_name: str = "",
+        *,
+        joins: bool = False,
+    ) -> bool:
+        """Make a run active, unless it is finished and has no open job; returns whether it may be worked on.
 
         `account` is the account whose rates and quota it uses from now on, shown to users as `display_name`; None
         leaves both unchanged. A finished run keeps its state: the process that finished it may still be reading it.
+        With `joins`, a run that is not active is left as it is, and may not be worked on.
         """
         now = self._clock.now()
 
-        def work(connection: Connection) -> None:
-            runs.activate(connection, run_id, account, now=now)
-            if account is not None and display_name:
+        def work(connection: Connection) -> bool:
+            is_open = runs.activate(connection, run_id, account, joins=joins, now=now)
+            if is_open and account is not None and display_name:
                 accounts.rename_account(connection, display_name, account)
+            return is_open
 
-        await self._writer.write(work)
+        return await self._writer.write(work)
 
     async def set_state(
         self,

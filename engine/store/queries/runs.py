@@ -44,6 +44,17 @@ class RunFingerprint:
     """When the latest worker arrived."""
 
 
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """An active run, without its sweep: cheap enough to be read every second."""
+
+    id: int
+    name: str
+    reason: str | None
+    """Why the last process to work on it stopped; None if it has gone on since."""
+    resume_at: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """A row of `run`; times are seconds since the epoch."""
@@ -241,22 +252,27 @@ def _dump_provenance(provenance: Mapping[str, str]) -> str:
     return json.dumps(provenance, ensure_ascii=False, sort_keys=True)
 
 
-def activate(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
-    """Make a run active and set its account, unless `account` is None.
+def activate(
+    connection: Connection, run_id: int, account: str | None, *, joins: bool, now: float
+) -> bool:
+    """Make a run active and set its account, unless `account` is None; returns whether it may be worked on.
 
-    A finished or cancelled run stays so if no job of its sweep is open. Raises UsageError if the run was deleted or
-    is being deleted.
+    A finished or cancelled run stays so if no job of its sweep is open. With `joins`, a run that is not active
+    stays as it is, and may not be worked on. Raises UsageError if the run was deleted or is being deleted.
     """
     row = connection.execute(select(*COLUMNS).where(run.c.id == run_id)).mappings().first()
     if row is None:
         raise UsageError("the run was deleted")
     found = run_row(row)
     refuse_if_deleting(found)
+    if joins and found.state is not RunState.ACTIVE:
+        return False
     values: dict[str, Any] = {"updated_at": now, "account": account or found.account}
     ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded
     if not ended or has_open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
+    return True
 
 
 def set_state(
@@ -350,6 +366,13 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
         query = query.where(run.c.name == name)
     row = connection.execute(query).mappings().first()
     return None if row is None else run_row(row)
+
+
+def find_active(connection: Connection) -> list[ActiveRun]:
+    """The active runs, the oldest first."""
+    columns = run.c.id, run.c.name, run.c.reason, run.c.resume_at
+    query = select(*columns).where(run.c.state == RunState.ACTIVE).order_by(run.c.id)
+    return [ActiveRun(*row) for row in connection.execute(query)]
 
 
 def find_fingerprint(connection: Connection, run_id: int) -> RunFingerprint | None:
