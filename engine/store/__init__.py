@@ -8,6 +8,7 @@ from engine.store.database import LOG_MAX_BYTES
 from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.conditions import LabelLike
+from engine.store.queries.counted_answers import Answers
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.job_rows import JobRow
@@ -19,7 +20,7 @@ from engine.store.queries.runs import (
     RunRow,
     refuse_if_deleting,
 )
-from engine.store.queries.totals import Answers, Totals
+from engine.store.queries.totals import Totals
 from engine.store.requests import (
     Blocked,
     Bucket,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, case, func, or_, select, true, tuple_
+from sqlalchemy import func, or_, select, true, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import EventKind
@@ -12,7 +12,7 @@ from engine.core.values import ValueType, column_type
 from engine.store.queries import totals
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
-from engine.store.schema import event, job, result, run
+from engine.store.schema import event, job, job_count, result, run
 
 
 def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
@@ -45,9 +45,9 @@ def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]
     rows = connection.execute(select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()))
     found = [run_row(row) for row in rows.mappings()]
     counts = connection.execute(
-        select(job.c.run_id, job.c.state, func.count())
-        .where(job.c.cell_count > 0)
-        .group_by(job.c.run_id, job.c.state)
+        select(job_count.c.run_id, job_count.c.state, func.sum(job_count.c.jobs))
+        .where(job_count.c.asked == 1)
+        .group_by(job_count.c.run_id, job_count.c.state)
     )
     jobs: dict[int, dict[State, int]] = {one.id: dict.fromkeys(State, 0) for one in found}
     for run_id, state, count in counts:
@@ -133,16 +133,21 @@ def count_answers_by_identity(connection: Connection, run_id: int) -> dict[str, 
 
 def count_past_cells(connection: Connection, run_id: int) -> int:
     """The number of cells of a run that only earlier versions of its sweep asked for, answered or not."""
-    is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
-    of_job = case((is_past, 1), else_=func.json_array_length(job.c.past_cells))
-    query = select(func.coalesce(func.sum(of_job), 0)).where(job.c.run_id == run_id)
+    past = func.coalesce(func.sum(job_count.c.past_cells), 0)
+    query = select(past).where(job_count.c.run_id == run_id)
     return int(connection.execute(query).scalar_one())
 
 
 def find_lanes_with_answers(connection: Connection, run_id: int) -> list[str]:
     """The lanes of a run in which a job has succeeded, in any order."""
-    query = select(job.c.lane).where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
-    return list(connection.execute(query.distinct()).scalars())
+    counted = job_count.c
+    query = (
+        select(counted.lane)
+        .where(counted.run_id == run_id, counted.state == State.SUCCEEDED)
+        .group_by(counted.lane)
+        .having(func.sum(counted.jobs) > 0)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def lanes_in_trouble(connection: Connection, run_id: int) -> dict[str, EventKind]:

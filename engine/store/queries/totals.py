@@ -1,11 +1,14 @@
-"""The totals of a run, always derived from its rows."""
+"""The totals of a run, from the kept counts, and from its rows where there are few of them."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, case, func, select, true
+from sqlalchemy import (
+    and_,
+    func,
+    select,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
@@ -14,34 +17,14 @@ from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import ReusedAnswers
 from engine.store.queries import progress
+from engine.store.queries.counted_answers import Answers, find_answers
 from engine.store.queries.fresh import Fresh, find_fresh
-from engine.store.queries.queue import CLAIMABLE
-from engine.store.schema import attempt, job, result, run
+from engine.store.queries.open_jobs import count_questions_to_come, find_backing_off, find_open_jobs
+from engine.store.schema import attempt, error_count, job, job_count, result, run
 
 _LATEST = 1_000
 """The number of latest attempts, and of different errors, that are read."""
 _KINDS_MAX = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """Answers of the sweep that are evaluated alike: with the same thresholds and unanswered questions."""
-
-    state: State
-    cells: tuple[float, ...]
-    threshold: float | None
-    has_scores: bool
-    unanswered: Mapping[str, int]
-    """Questions of each that have no answer, by reason."""
-    jobs: int
-    passed: int
-    """Passed tests of all these answers, at the requested threshold or else at their own."""
-    failed: int
-
-    @property
-    def tests_each(self) -> int:
-        """Tests of each answer, in a group with unanswered questions."""
-        return (self.passed + self.failed) // self.jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +89,11 @@ def count(
     cells = dict.fromkeys(State, 0)
     lanes: dict[str, dict[State, int]] = {}
     fresh = find_fresh(connection, run_id)
-    for state_text, lane, job_count, cell_count in _count_jobs(connection, run_id, fresh):
+    for state_text, lane, some, of_cells in _count_jobs(connection, run_id, fresh):
         state = State(state_text)
-        jobs[state] += job_count
-        cells[state] += cell_count
-        lanes.setdefault(lane, dict.fromkeys(State, 0))[state] = job_count
+        jobs[state] += some
+        cells[state] += of_cells
+        lanes.setdefault(lane, dict.fromkeys(State, 0))[state] = some
     sent = connection.execute(
         select(func.count()).where(
             attempt.c.run_id == run_id,
@@ -120,19 +103,19 @@ def count(
         )
     ).scalar_one()
     ended, ended_over_s = _measure_speed(connection, run_id, now)
-    queue = _find_open_jobs(connection, run_id, now)
+    queue = find_open_jobs(connection, run_id, now)
     return Totals(
         jobs=jobs,
         cells=cells,
         lanes=lanes,
-        answers=_find_answers(connection, run_id, threshold, fresh),
+        answers=find_answers(connection, run_id, threshold, fresh),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
         errors=_find_errors(connection, run_id) if jobs[State.FAILED] else (),
-        questions_to_come=_questions_to_come(connection, run_id, queue),
+        questions_to_come=count_questions_to_come(connection, run_id, queue),
         in_flight_elsewhere=progress.count_in_flight(connection, run_id, but=worker_id),
-        backing_off=_backing_off(queue),
+        backing_off=find_backing_off(queue),
         backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
         cells_outdated=0 if fresh is None else _count_outdated(connection, run_id, fresh),
     )
@@ -141,22 +124,27 @@ def count(
 def jobs_by_state(connection: Connection, run_id: int) -> dict[State, int]:
     """Jobs that the sweep asks for by state; those that `run --fresh` will ask again are pending."""
     jobs = dict.fromkeys(State, 0)
-    for state, _, job_count, _ in _count_jobs(connection, run_id, find_fresh(connection, run_id)):
-        jobs[State(state)] += job_count
+    for state, _, some, _ in _count_jobs(connection, run_id, find_fresh(connection, run_id)):
+        jobs[State(state)] += some
     return jobs
 
 
 def _count_jobs(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequence[Any]:
     """State, lane, jobs and cells of what the sweep asks for, by state and lane."""
-    state: ColumnElement[str] = job.c.state
-    jobs: FromClause = job
     if fresh is not None and not fresh.is_expanded:
-        state, jobs = fresh.state, job.outerjoin(result, result.c.job_id == job.c.id)
+        # The kept counts do not tell which answers will be asked again.
+        return connection.execute(
+            select(fresh.state, job.c.lane, func.count(), func.sum(job.c.cell_count))
+            .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+            .where(job.c.run_id == run_id, job.c.cell_count > 0)
+            .group_by(fresh.state, job.c.lane)
+        ).all()
+    jobs = func.sum(job_count.c.jobs)
     return connection.execute(
-        select(state, job.c.lane, func.count(), func.sum(job.c.cell_count))
-        .select_from(jobs)
-        .where(job.c.run_id == run_id, job.c.cell_count > 0)
-        .group_by(state, job.c.lane)
+        select(job_count.c.state, job_count.c.lane, jobs, func.sum(job_count.c.cells))
+        .where(job_count.c.run_id == run_id, job_count.c.asked == 1)
+        .group_by(job_count.c.state, job_count.c.lane)
+        .having(jobs > 0)
     ).all()
 
 
@@ -214,125 +202,6 @@ def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[Reused
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenJobs:
-    """Claimable jobs of one lane and cost class."""
-
-    lane: str
-    jobs: int
-    expected_tests: int | None
-    """Expected questions of each job; the jobs of a class have the same number."""
-    backing_off: int
-    next_due_at: float | None
-
-
-def _find_open_jobs(connection: Connection, run_id: int, now: float) -> list[_OpenJobs]:
-    # Counted with an index; one job of each class shows what all of them expect.
-    is_early = job.c.due_at > now
-    classes = (
-        select(
-            job.c.lane,
-            func.count().label("jobs"),
-            func.min(job.c.id).label("sample"),
-            func.count().filter(is_early).label("backing_off"),
-            func.min(job.c.due_at).filter(is_early).label("next_due_at"),
-        )
-        .where(job.c.run_id == run_id, CLAIMABLE)
-        .group_by(job.c.lane, job.c.cost_class)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(
-            classes.c.lane,
-            classes.c.jobs,
-            job.c.expected_tests,
-            classes.c.backing_off,
-            classes.c.next_due_at,
-        ).join(job, job.c.id == classes.c.sample)
-    )
-    return [_OpenJobs(*row) for row in rows]
-
-
-def _questions_to_come(
-    connection: Connection, run_id: int, queue: Iterable[_OpenJobs]
-) -> int | None:
-    running = connection.execute(
-        select(job.c.expected_tests).where(job.c.run_id == run_id, job.c.state == State.RUNNING)
-    ).scalars()
-    expected = [(1, tests) for tests in running] + [(one.jobs, one.expected_tests) for one in queue]
-    total = 0
-    for jobs, tests in expected:
-        # Jobs without tests, such as functions, may still report the progress of something else.
-        if not tests:
-            return None
-        total += jobs * tests
-    return total
-
-
-def _backing_off(queue: Iterable[_OpenJobs]) -> dict[str, tuple[int, float]]:
-    found: dict[str, tuple[int, float]] = {}
-    for one in queue:
-        if one.next_due_at is not None:
-            jobs, due_at = found.get(one.lane, (0, one.next_due_at))
-            found[one.lane] = jobs + one.backing_off, min(due_at, one.next_due_at)
-    return found
-
-
-def _find_answers(
-    connection: Connection, run_id: int, threshold: float | None, fresh: Fresh | None
-) -> tuple[Answers, ...]:
-    failed: ColumnElement[int] = result.c.failed
-    if threshold is not None:
-        score = func.json_each(result.c.scores).table_valued("value")
-        below = select(func.count()).select_from(score).where(score.c.value < threshold)
-        failed = case(
-            (
-                and_(job.c.threshold > threshold, result.c.scores.is_not(None)),
-                below.correlate(result).scalar_subquery(),
-            ),
-            else_=result.c.failed,
-        )
-    total = result.c.passed + result.c.failed
-    alike = (
-        job.c.state,
-        job.c.cells,
-        job.c.threshold,
-        result.c.scores.is_not(None).label("has_scores"),
-        result.c.unanswered,
-        # Whether too many questions are unanswered depends on how many there are.
-        case((result.c.unanswered.is_not(None), total)),
-    )
-    rows = connection.execute(
-        select(
-            *alike,
-            func.count().label("jobs"),
-            func.sum(total - failed).label("passed"),
-            func.sum(failed).label("failed"),
-        )
-        .select_from(result.join(job, job.c.id == result.c.job_id))
-        .where(
-            # Not that of the result: its index would give the rows in an order in which each is another page.
-            job.c.run_id == run_id,
-            job.c.cell_count > 0,
-            true() if fresh is None else ~fresh.is_outdated,
-        )
-        .group_by(*alike)
-    )
-    return tuple(
-        Answers(
-            state=State(row.state),
-            cells=tuple(json.loads(row.cells)),
-            threshold=row.threshold,
-            has_scores=bool(row.has_scores),
-            unanswered={} if row.unanswered is None else json.loads(row.unanswered),
-            jobs=row.jobs,
-            passed=row.passed,
-            failed=row.failed,
-        )
-        for row in rows
-    )
-
-
 def _measure_speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
     """(requests that have ended, seconds since the first was sent), over the latest since the run was activated.
 
@@ -373,18 +242,17 @@ def _backing_off_after(connection: Connection, run_id: int) -> dict[str, ErrorKi
 def _find_errors_of(
     connection: Connection, run_id: int, state: State
 ) -> list[tuple[str, ErrorKind]]:
-    # The stored error ends with the service's own words, which differ from job to job.
-    message = func.replace(
-        func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""
-    ).label("message")
+    counted = error_count.c
+    jobs = func.sum(counted.jobs)
     rows = connection.execute(
-        select(job.c.lane, message, func.count(), func.min(job.c.detail))
-        .where(job.c.run_id == run_id, job.c.state == state, job.c.cell_count > 0)
-        .group_by(job.c.lane, message)
-        .order_by(func.count().desc())
+        select(counted.lane, counted.message, jobs, func.min(counted.example))
+        .where(counted.run_id == run_id, counted.state == state)
+        .group_by(counted.lane, counted.message)
+        .having(jobs > 0)
+        .order_by(jobs.desc())
         .limit(_LATEST)
     )
     return [
-        (lane, ErrorKind(message=message, jobs=count, example=detail or ""))
-        for lane, message, count, detail in rows
+        (lane, ErrorKind(message=message, jobs=count, example=example))
+        for lane, message, count, example in rows
     ]

@@ -1,9 +1,11 @@
 """The tables. The database repeats the invariants of the states as CHECKs.
 
-All times are seconds since the Unix epoch. A run's totals are always derived from `job` and `result`; nothing is
-counted separately.
+All times are seconds since the Unix epoch. A run's totals are those of `job` and `result`; triggers keep the counts
+that would take long to derive from them.
 """
 
+from engine.store.schema import triggers
+from engine.store.schema.counts import answer_count, error_count, job_count
 from engine.store.schema.jobs import (
     answer,
     attempt,
@@ -19,19 +21,22 @@ from engine.store.schema.metadata import metadata
 from engine.store.schema.runs import document, event, lane, run
 from engine.store.schema.workers import store_value, worker
 
-HEAD = "0025"
+HEAD = "0026"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 __all__ = [
     "HEAD",
     "answer",
+    "answer_count",
     "attempt",
     "call",
     "call_without_reply",
     "cost",
     "document",
+    "error_count",
     "event",
     "job",
+    "job_count",
     "lane",
     "metadata",
     "quota",
@@ -41,6 +46,7 @@ __all__ = [
     "run",
     "settled",
     "store_value",
+    "triggers",
     "unread",
     "worker",
 ]

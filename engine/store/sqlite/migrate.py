@@ -15,12 +15,11 @@ from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, bindparam, create_engine, text
+from sqlalchemy import URL, bindparam, create_engine, create_mock_engine, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
 from engine.core.listing import join_first
@@ -107,12 +106,15 @@ def _create(path: Path) -> None:
 
 @cache
 def schema() -> Sequence[str]:
-    """The statements that create the tables, each after the tables that it refers to."""
+    """The statements that create the tables, each after the tables that it refers to, and then the triggers."""
     dialect = sqlite.dialect()
-    made: list[ExecutableDDLElement] = []
-    for table in metadata.sorted_tables:
-        made += [CreateTable(table), *map(CreateIndex, table.indexes)]
-    return (_VERSION_TABLE, *(str(statement.compile(dialect=dialect)) for statement in made))
+    made = [_VERSION_TABLE]
+    database = create_mock_engine(
+        "sqlite://",
+        lambda statement, *_, **__: made.append(str(statement.compile(dialect=dialect))),
+    )
+    metadata.create_all(database, checkfirst=False)
+    return made
 
 
 def _upgrade(path: Path, found: str, workers: Path) -> None:

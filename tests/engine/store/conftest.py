@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=list(DATABASES))
-def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch:
-    return DATABASES[request.param](tmp_path)
+def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scratch]:
+    """A database, whose kept counts must equal a recount at the end of each test."""
+    scratch = DATABASES[request.param](tmp_path)
+    yield scratch
+    assert scratch.find_wrong_counts() == []
 
 
 @pytest.fixture

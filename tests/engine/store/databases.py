@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from engine.clock import Clock
 from engine.store import Store, open_store
 from engine.store.memory import Memory, open_memory_store
+from engine.store.queries import counts
+from engine.store.queries.counts import WrongCount
+from tests.engine.store.counts import find_wrong_counts
 from tests.engine.store.scenes import rows, states
 
 
@@ -28,6 +31,10 @@ class Scratch(Protocol):
 
     def find_broken_references(self) -> list[tuple[Any, ...]]:
         """The rows whose foreign keys refer to no row."""
+        ...
+
+    def find_wrong_counts(self) -> list[WrongCount]:
+        """The kept counts that differ from a recount."""
         ...
 
 
@@ -53,6 +60,10 @@ class SQLiteScratch:
         """The rows whose foreign keys refer to no row."""
         return self.rows("PRAGMA foreign_key_check")
 
+    def find_wrong_counts(self) -> list[WrongCount]:
+        """The kept counts in the file that differ from a recount; none if there is no file."""
+        return find_wrong_counts(self.path)
+
 
 class MemoryScratch:
     """A memory, which its openings share."""
@@ -77,6 +88,11 @@ class MemoryScratch:
     def find_broken_references(self) -> list[tuple[Any, ...]]:
         """The rows whose foreign keys refer to no row."""
         return self.rows("PRAGMA foreign_key_check")
+
+    def find_wrong_counts(self) -> list[WrongCount]:
+        """The kept counts in the memory that differ from a recount."""
+        with self._memory.transaction() as connection:
+            return counts.find_wrong(connection)
 
 
 DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch, "memory": MemoryScratch}

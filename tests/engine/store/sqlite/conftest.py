@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Scratch:
-    """The file that is at `path`."""
-    return SQLiteScratch(tmp_path)
+def scratch(tmp_path: Path) -> Iterator[Scratch]:
+    """The file that is at `path`, whose kept counts must equal a recount at the end of each test."""
+    scratch = SQLiteScratch(tmp_path)
+    yield scratch
+    assert scratch.find_wrong_counts() == []

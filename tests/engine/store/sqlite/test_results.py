@@ -209,19 +209,26 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     assert "SEARCH event USING INDEX ix_event_run (run_id=?)" in found
 
 
-async def test_the_answers_of_a_run_are_counted_in_the_order_in_which_they_are_stored(
+async def test_a_status_reads_kept_counts_and_no_index_of_all_jobs_or_answers(
     store: Store, plans: Callable[[], list[str]]
 ) -> None:
     run_id = await scene(store)
     before = len(plans())
 
     await store.reader.totals(run_id)
+    await store.reader.runs()
     counted = plans()[before:]
     await store.reader.answers_from_other_runs(run_id)
     reused = plans()[before + len(counted) :]
 
-    # By their index, each answer would be on another page.
-    assert searches(counted, "result") == {"SEARCH result USING INTEGER PRIMARY KEY (rowid=?)"}
+    assert not searches(counted, "result")
+    # Beside the jobs in flight, the first claimable job of each class, and the first that is not due yet.
+    of_class = "ix_job_claimable (run_id=? AND lane=? AND cost_class=?"
+    assert searches(counted, "job") == {
+        f"SEARCH job USING INDEX {of_class})",
+        f"SEARCH job USING INDEX {of_class} AND due_at>?)",
+        "SEARCH job USING INDEX ix_job_state (run_id=? AND state=?)",
+    }
     assert searches(reused, "result") == {
         "SEARCH result USING INDEX ix_result_reused (reused_from>?)"
     }

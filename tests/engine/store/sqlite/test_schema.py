@@ -30,6 +30,8 @@ def schema_of(path: Path) -> dict[str, str]:
 def normalise(text: str) -> str:
     """A table's constraints may be written in any order, and its name in quotes as SQLite does where it
     renames one; everything else may not differ."""
+    if text.startswith("CREATE TRIGGER"):
+        return " ".join(text.split())
     text = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", text)
     head, _, body = " ".join(text.split()).partition("(")
     parts = re.split(r', (?=CONSTRAINT|"?[a-z_]+"? [A-Z])', body.rpartition(")")[0].strip())

@@ -1,0 +1,169 @@
+"""The triggers that keep the tables of counts, for each database."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from sqlalchemy import DDL, event
+
+from engine.core.states import Event, State, sources
+from engine.store.schema.counts import (
+    COUNTS,
+    NO_THRESHOLD,
+    answer_count,
+    error_count,
+    job_count,
+)
+from engine.store.schema.metadata import metadata
+
+_OPEN = ", ".join(f"'{state}'" for state in sources(Event.CLAIM))
+_WITH_ERRORS = f"'{State.FAILED}', '{State.WAITING}'"
+_MESSAGE = "replace(coalesce({0}.error, ''), coalesce(': ' || {0}.detail, ''), '')"
+
+
+def count_of_job(row: str, sign: str, array_length: str) -> str:
+    """The expressions for a row of `job_count` without its id, for the job `row`; `sign` is empty or a minus."""
+    past = (
+        f"CASE WHEN {row}.cell_count = 0 AND {row}.threshold IS NULL THEN 1"
+        f" WHEN {row}.past_cells = '[]' THEN 0 ELSE {array_length.format(row + '.past_cells')} END"
+    )
+    dated = f"CASE WHEN {row}.state IN ({_OPEN}) AND {row}.due_at > 0 THEN 1 ELSE 0 END"
+    return ", ".join(
+        (
+            *(f"{row}.{name}" for name in ("run_id", "lane", "cost_class", "state")),
+            f"CASE WHEN {row}.cell_count > 0 THEN 1 ELSE 0 END",
+            f"{sign}1",
+            f"{sign}{row}.cell_count",
+            f"{sign}({past})",
+            f"{sign}({dated})",
+        )
+    )
+
+
+def count_of_answer(of: str, found: str, sign: str) -> str:
+    """The expressions for a row of `answer_count` without its id, for the result `found` of the job `of`."""
+    total = f"{found}.passed + {found}.failed"
+    return ", ".join(
+        (
+            f"{of}.run_id",
+            f"{of}.state",
+            f"{of}.cells",
+            f"coalesce({of}.threshold, {NO_THRESHOLD!r})",
+            f"CASE WHEN {found}.scores IS NULL THEN 0 ELSE 1 END",
+            f"coalesce({found}.unanswered, '')",
+            f"CASE WHEN {found}.unanswered IS NULL THEN 0 ELSE {total} END",
+            f"{sign}1",
+            f"{sign}{found}.passed",
+            f"{sign}{found}.failed",
+        )
+    )
+
+
+def count_of_error(row: str, sign: str) -> str:
+    """The expressions for a row of `error_count` without its id, for the job `row`."""
+    values = (f"{row}.run_id", f"{row}.state", f"{row}.lane", _MESSAGE.format(row))
+    return ", ".join((*values, f"coalesce({row}.detail, '')", f"{sign}1"))
+
+
+def has_counted_error(row: str) -> str:
+    """The condition that the error of the job `row` is counted."""
+    return f"{row}.state IN ({_WITH_ERRORS}) AND {row}.cell_count > 0"
+
+
+@cache
+def for_sqlite() -> Sequence[str]:
+    """The statements that create the triggers on SQLite, which fire for each row."""
+    length = "json_array_length({})"
+    asked = "{0}.cell_count > 0"
+    old, new = "OLD", "NEW"
+
+    def count_job(row: str, sign: str = "") -> str:
+        return _upsert(job_count.name, count_of_job(row, sign, length), "WHERE true")
+
+    def count_error(row: str, sign: str = "") -> str:
+        return _upsert(
+            error_count.name, count_of_error(row, sign), f"WHERE {has_counted_error(row)}"
+        )
+
+    def count_answer(of: str, found: str, sign: str = "", of_job: str = "") -> str:
+        # One of the two is the row of the trigger; the other is looked up.
+        if of_job:
+            source = f"FROM result WHERE result.job_id = {of_job} AND {asked.format(of)}"
+        else:
+            source = f"FROM job WHERE job.id = {found}.job_id AND {asked.format('job')}"
+        return _upsert(answer_count.name, count_of_answer(of, found, sign), source)
+
+    def changed(*columns: str) -> str:
+        each = [", ".join(f"{row}.{name}" for name in columns) for row in (old, new)]
+        return f"({each[0]}) IS NOT ({each[1]})"
+
+    counted = ("run_id", "lane", "cost_class", "state", "cell_count", "past_cells", "threshold")
+    erring = ("run_id", "state", "lane", "error", "detail", "cell_count")
+    answered = ("run_id", "state", "cells", "threshold", "cell_count")
+    numbers = ("passed", "failed", "scores", "unanswered")
+    dated = "({0}.state IN (" + _OPEN + ") AND {0}.due_at > 0)"
+    dates = f"{dated.format(old)} <> {dated.format(new)}"
+    errs = f"({has_counted_error(old)} OR {has_counted_error(new)})"
+    has_result = "EXISTS (SELECT 1 FROM result WHERE result.job_id = NEW.id)"
+    return (
+        _row_trigger("count_job_insert", "INSERT ON job", "", count_job(new)),
+        _row_trigger("count_job_delete", "DELETE ON job", "", count_job(old, "-")),
+        _row_trigger(
+            "count_job_update",
+            f"UPDATE OF {', '.join(counted)}, due_at ON job",
+            f"{changed(*counted)} OR {dates}",
+            count_job(old, "-"),
+            count_job(new),
+        ),
+        _row_trigger(
+            "count_error_insert", "INSERT ON job", has_counted_error(new), count_error(new)
+        ),
+        _row_trigger(
+            "count_error_delete", "DELETE ON job", has_counted_error(old), count_error(old, "-")
+        ),
+        _row_trigger(
+            "count_error_update",
+            f"UPDATE OF {', '.join(erring)} ON job",
+            f"{errs} AND {changed(*erring)}",
+            count_error(old, "-"),
+            count_error(new),
+        ),
+        _row_trigger(
+            "count_answer_of_job",
+            f"UPDATE OF {', '.join(answered)} ON job",
+            f"{changed(*answered)} AND {has_result}",
+            count_answer(old, "result", "-", of_job="NEW.id"),
+            count_answer(new, "result", of_job="NEW.id"),
+        ),
+        _row_trigger("count_answer_insert", "INSERT ON result", "", count_answer("job", new)),
+        _row_trigger("count_answer_delete", "DELETE ON result", "", count_answer("job", old, "-")),
+        _row_trigger(
+            "count_answer_update",
+            f"UPDATE OF job_id, {', '.join(numbers)} ON result",
+            changed("job_id", *numbers),
+            count_answer("job", old, "-"),
+            count_answer("job", new),
+        ),
+    )
+
+
+def _row_trigger(name: str, on: str, when: str, *statements: str) -> str:
+    body = "".join(f"    {statement};\n" for statement in statements)
+    condition = f" WHEN {when}" if when else ""
+    return f"CREATE TRIGGER {name} AFTER {on}{condition} BEGIN\n{body}END"
+
+
+def _upsert(table: str, values: str, source: str) -> str:
+    """Add a row to the sums of those that count the same."""
+    [(key, sums)] = [of for one, of in COUNTS.items() if one.name == table]
+    example = ("example",) if table == error_count.name else ()
+    columns = ", ".join((*key, *example, *sums))
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {values} {source}"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}"
+    )
+
+
+for _statement in for_sqlite():
+    _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
+    event.listen(metadata, "after_create", _ddl.execute_if(dialect="sqlite"))
