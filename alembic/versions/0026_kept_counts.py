@@ -88,7 +88,7 @@ _COLUMNS = {
         "jobs": sa.Integer(),
     },
 }
-_TRIGGERS = (
+_ON_SQLITE = (
     """
 CREATE TRIGGER count_job_insert AFTER INSERT ON job BEGIN
     INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
@@ -246,6 +246,226 @@ CREATE TRIGGER count_answer_update AFTER UPDATE OF job_id, passed, failed, score
 END
 """,
 )
+_ON_POSTGRESQL = (
+    """
+CREATE FUNCTION fold_job_count() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(1314084688, 0) THEN
+        WITH gone AS (DELETE FROM job_count RETURNING *)
+        INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
+            dated)
+        SELECT run_id, lane, cost_class, state, asked, sum(jobs), sum(cells), sum(past_cells),
+            sum(dated) FROM gone GROUP BY run_id, lane, cost_class, state, asked HAVING
+            sum(jobs) <> 0 OR sum(cells) <> 0 OR sum(past_cells) <> 0 OR sum(dated) <> 0;
+    END IF;
+END $$
+""",
+    """
+CREATE FUNCTION fold_answer_count() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(1314084688, 1) THEN
+        WITH gone AS (DELETE FROM answer_count RETURNING *)
+        INSERT INTO answer_count (run_id, state, cells, threshold, has_scores, unanswered,
+            tests_each, jobs, passed, failed)
+        SELECT run_id, state, cells, threshold, has_scores, unanswered, tests_each, sum(jobs),
+            sum(passed), sum(failed) FROM gone GROUP BY run_id, state, cells, threshold,
+            has_scores, unanswered, tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR
+            sum(failed) <> 0;
+    END IF;
+END $$
+""",
+    """
+CREATE FUNCTION fold_error_count() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(1314084688, 2) THEN
+        WITH gone AS (DELETE FROM error_count RETURNING *)
+        INSERT INTO error_count (run_id, state, lane, message, example, jobs)
+        SELECT run_id, state, lane, message, min(example), sum(jobs) FROM gone GROUP BY run_id,
+            state, lane, message HAVING sum(jobs) <> 0;
+    END IF;
+END $$
+""",
+    """
+CREATE FUNCTION count_job_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
+        dated) SELECT run_id, lane, cost_class, state, asked, sum(jobs), sum(cells),
+        sum(past_cells), sum(dated) FROM (SELECT new_rows.run_id, new_rows.lane,
+        new_rows.cost_class, new_rows.state, CASE WHEN new_rows.cell_count > 0 THEN 1 ELSE 0
+        END, 1, new_rows.cell_count, (CASE WHEN new_rows.cell_count = 0 AND new_rows.threshold
+        IS NULL THEN 1 WHEN new_rows.past_cells = '[]' THEN 0 ELSE
+        json_array_length(new_rows.past_cells::json) END), (CASE WHEN new_rows.state IN
+        ('pending', 'waiting') AND new_rows.due_at > 0 THEN 1 ELSE 0 END) FROM new_rows) AS one
+        (run_id, lane, cost_class, state, asked, jobs, cells, past_cells, dated) GROUP BY
+        run_id, lane, cost_class, state, asked HAVING sum(jobs) <> 0 OR sum(cells) <> 0 OR
+        sum(past_cells) <> 0 OR sum(dated) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_job_count(); END IF;
+    INSERT INTO error_count (run_id, state, lane, message, example, jobs) SELECT run_id, state,
+        lane, message, min(example), sum(jobs) FROM (SELECT new_rows.run_id, new_rows.state,
+        new_rows.lane, replace(coalesce(new_rows.error, ''), coalesce(': ' || new_rows.detail,
+        ''), ''), coalesce(new_rows.detail, ''), 1 FROM new_rows WHERE new_rows.state IN
+        ('failed', 'waiting') AND new_rows.cell_count > 0) AS one (run_id, state, lane, message,
+        example, jobs) GROUP BY run_id, state, lane, message HAVING sum(jobs) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_error_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_job_insert AFTER INSERT ON job REFERENCING NEW TABLE AS new_rows FOR EACH
+    STATEMENT EXECUTE FUNCTION count_job_insert()
+""",
+    """
+CREATE FUNCTION count_result_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO answer_count (run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each, jobs, passed, failed) SELECT run_id, state, cells, threshold, has_scores,
+        unanswered, tests_each, sum(jobs), sum(passed), sum(failed) FROM (SELECT job.run_id,
+        job.state, job.cells, coalesce(job.threshold, -1e+300), CASE WHEN new_rows.scores IS
+        NULL THEN 0 ELSE 1 END, coalesce(new_rows.unanswered, ''), CASE WHEN new_rows.unanswered
+        IS NULL THEN 0 ELSE new_rows.passed + new_rows.failed END, 1, new_rows.passed,
+        new_rows.failed FROM new_rows JOIN job ON job.id = new_rows.job_id WHERE job.cell_count
+        > 0) AS one (run_id, state, cells, threshold, has_scores, unanswered, tests_each, jobs,
+        passed, failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_result_insert AFTER INSERT ON result REFERENCING NEW TABLE AS new_rows FOR
+    EACH STATEMENT EXECUTE FUNCTION count_result_insert()
+""",
+    """
+CREATE FUNCTION count_job_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
+        dated) SELECT run_id, lane, cost_class, state, asked, sum(jobs), sum(cells),
+        sum(past_cells), sum(dated) FROM (SELECT old_rows.run_id, old_rows.lane,
+        old_rows.cost_class, old_rows.state, CASE WHEN old_rows.cell_count > 0 THEN 1 ELSE 0
+        END, -1, -old_rows.cell_count, -(CASE WHEN old_rows.cell_count = 0 AND
+        old_rows.threshold IS NULL THEN 1 WHEN old_rows.past_cells = '[]' THEN 0 ELSE
+        json_array_length(old_rows.past_cells::json) END), -(CASE WHEN old_rows.state IN
+        ('pending', 'waiting') AND old_rows.due_at > 0 THEN 1 ELSE 0 END) FROM old_rows UNION
+        ALL SELECT new_rows.run_id, new_rows.lane, new_rows.cost_class, new_rows.state, CASE
+        WHEN new_rows.cell_count > 0 THEN 1 ELSE 0 END, 1, new_rows.cell_count, (CASE WHEN
+        new_rows.cell_count = 0 AND new_rows.threshold IS NULL THEN 1 WHEN new_rows.past_cells =
+        '[]' THEN 0 ELSE json_array_length(new_rows.past_cells::json) END), (CASE WHEN
+        new_rows.state IN ('pending', 'waiting') AND new_rows.due_at > 0 THEN 1 ELSE 0 END) FROM
+        new_rows) AS one (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
+        dated) GROUP BY run_id, lane, cost_class, state, asked HAVING sum(jobs) <> 0 OR
+        sum(cells) <> 0 OR sum(past_cells) <> 0 OR sum(dated) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_job_count(); END IF;
+    INSERT INTO error_count (run_id, state, lane, message, example, jobs) SELECT run_id, state,
+        lane, message, min(example), sum(jobs) FROM (SELECT old_rows.run_id, old_rows.state,
+        old_rows.lane, replace(coalesce(old_rows.error, ''), coalesce(': ' || old_rows.detail,
+        ''), ''), coalesce(old_rows.detail, ''), -1 FROM old_rows WHERE old_rows.state IN
+        ('failed', 'waiting') AND old_rows.cell_count > 0 UNION ALL SELECT new_rows.run_id,
+        new_rows.state, new_rows.lane, replace(coalesce(new_rows.error, ''), coalesce(': ' ||
+        new_rows.detail, ''), ''), coalesce(new_rows.detail, ''), 1 FROM new_rows WHERE
+        new_rows.state IN ('failed', 'waiting') AND new_rows.cell_count > 0) AS one (run_id,
+        state, lane, message, example, jobs) GROUP BY run_id, state, lane, message HAVING
+        sum(jobs) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_error_count(); END IF;
+    INSERT INTO answer_count (run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each, jobs, passed, failed) SELECT run_id, state, cells, threshold, has_scores,
+        unanswered, tests_each, sum(jobs), sum(passed), sum(failed) FROM (SELECT
+        old_rows.run_id, old_rows.state, old_rows.cells, coalesce(old_rows.threshold, -1e+300),
+        CASE WHEN result.scores IS NULL THEN 0 ELSE 1 END, coalesce(result.unanswered, ''), CASE
+        WHEN result.unanswered IS NULL THEN 0 ELSE result.passed + result.failed END, -1,
+        -result.passed, -result.failed FROM old_rows JOIN result ON result.job_id = old_rows.id
+        WHERE old_rows.cell_count > 0 UNION ALL SELECT new_rows.run_id, new_rows.state,
+        new_rows.cells, coalesce(new_rows.threshold, -1e+300), CASE WHEN result.scores IS NULL
+        THEN 0 ELSE 1 END, coalesce(result.unanswered, ''), CASE WHEN result.unanswered IS NULL
+        THEN 0 ELSE result.passed + result.failed END, 1, result.passed, result.failed FROM
+        new_rows JOIN result ON result.job_id = new_rows.id WHERE new_rows.cell_count > 0) AS
+        one (run_id, state, cells, threshold, has_scores, unanswered, tests_each, jobs, passed,
+        failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered, tests_each
+        HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_job_update AFTER UPDATE ON job REFERENCING OLD TABLE AS old_rows NEW TABLE
+    AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_job_update()
+""",
+    """
+CREATE FUNCTION count_result_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO answer_count (run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each, jobs, passed, failed) SELECT run_id, state, cells, threshold, has_scores,
+        unanswered, tests_each, sum(jobs), sum(passed), sum(failed) FROM (SELECT job.run_id,
+        job.state, job.cells, coalesce(job.threshold, -1e+300), CASE WHEN old_rows.scores IS
+        NULL THEN 0 ELSE 1 END, coalesce(old_rows.unanswered, ''), CASE WHEN old_rows.unanswered
+        IS NULL THEN 0 ELSE old_rows.passed + old_rows.failed END, -1, -old_rows.passed,
+        -old_rows.failed FROM old_rows JOIN job ON job.id = old_rows.job_id WHERE job.cell_count
+        > 0 UNION ALL SELECT job.run_id, job.state, job.cells, coalesce(job.threshold, -1e+300),
+        CASE WHEN new_rows.scores IS NULL THEN 0 ELSE 1 END, coalesce(new_rows.unanswered, ''),
+        CASE WHEN new_rows.unanswered IS NULL THEN 0 ELSE new_rows.passed + new_rows.failed END,
+        1, new_rows.passed, new_rows.failed FROM new_rows JOIN job ON job.id = new_rows.job_id
+        WHERE job.cell_count > 0) AS one (run_id, state, cells, threshold, has_scores,
+        unanswered, tests_each, jobs, passed, failed) GROUP BY run_id, state, cells, threshold,
+        has_scores, unanswered, tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR
+        sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_result_update AFTER UPDATE ON result REFERENCING OLD TABLE AS old_rows NEW
+    TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_result_update()
+""",
+    """
+CREATE FUNCTION count_job_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
+        dated) SELECT run_id, lane, cost_class, state, asked, sum(jobs), sum(cells),
+        sum(past_cells), sum(dated) FROM (SELECT old_rows.run_id, old_rows.lane,
+        old_rows.cost_class, old_rows.state, CASE WHEN old_rows.cell_count > 0 THEN 1 ELSE 0
+        END, -1, -old_rows.cell_count, -(CASE WHEN old_rows.cell_count = 0 AND
+        old_rows.threshold IS NULL THEN 1 WHEN old_rows.past_cells = '[]' THEN 0 ELSE
+        json_array_length(old_rows.past_cells::json) END), -(CASE WHEN old_rows.state IN
+        ('pending', 'waiting') AND old_rows.due_at > 0 THEN 1 ELSE 0 END) FROM old_rows) AS one
+        (run_id, lane, cost_class, state, asked, jobs, cells, past_cells, dated) GROUP BY
+        run_id, lane, cost_class, state, asked HAVING sum(jobs) <> 0 OR sum(cells) <> 0 OR
+        sum(past_cells) <> 0 OR sum(dated) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_job_count(); END IF;
+    INSERT INTO error_count (run_id, state, lane, message, example, jobs) SELECT run_id, state,
+        lane, message, min(example), sum(jobs) FROM (SELECT old_rows.run_id, old_rows.state,
+        old_rows.lane, replace(coalesce(old_rows.error, ''), coalesce(': ' || old_rows.detail,
+        ''), ''), coalesce(old_rows.detail, ''), -1 FROM old_rows WHERE old_rows.state IN
+        ('failed', 'waiting') AND old_rows.cell_count > 0) AS one (run_id, state, lane, message,
+        example, jobs) GROUP BY run_id, state, lane, message HAVING sum(jobs) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_error_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_job_delete AFTER DELETE ON job REFERENCING OLD TABLE AS old_rows FOR EACH
+    STATEMENT EXECUTE FUNCTION count_job_delete()
+""",
+    """
+CREATE FUNCTION count_result_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO answer_count (run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each, jobs, passed, failed) SELECT run_id, state, cells, threshold, has_scores,
+        unanswered, tests_each, sum(jobs), sum(passed), sum(failed) FROM (SELECT job.run_id,
+        job.state, job.cells, coalesce(job.threshold, -1e+300), CASE WHEN old_rows.scores IS
+        NULL THEN 0 ELSE 1 END, coalesce(old_rows.unanswered, ''), CASE WHEN old_rows.unanswered
+        IS NULL THEN 0 ELSE old_rows.passed + old_rows.failed END, -1, -old_rows.passed,
+        -old_rows.failed FROM old_rows JOIN job ON job.id = old_rows.job_id WHERE job.cell_count
+        > 0) AS one (run_id, state, cells, threshold, has_scores, unanswered, tests_each, jobs,
+        passed, failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered,
+        tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER count_result_delete AFTER DELETE ON result REFERENCING OLD TABLE AS old_rows FOR
+    EACH STATEMENT EXECUTE FUNCTION count_result_delete()
+""",
+)
 
 
 def upgrade() -> None:
@@ -269,12 +489,15 @@ def upgrade() -> None:
     }
     for statement in _FILL:
         op.get_bind().exec_driver_sql(statement.format(length=lengths[is_sqlite]))
-    for statement in _TRIGGERS:
+    for statement in _ON_SQLITE if is_sqlite else _ON_POSTGRESQL:
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
-    for statement in _TRIGGERS:
-        op.execute(f"DROP TRIGGER {statement.split()[2]}")
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    for statement in reversed(_ON_SQLITE if is_sqlite else _ON_POSTGRESQL):
+        _, kind, name, *_, table = statement.partition(" REFERENCING")[0].split()
+        on = f" ON {table}" if kind == "TRIGGER" and not is_sqlite else ""
+        op.execute(f"DROP {kind} {name}{on}")
     for table in _COLUMNS:
         op.drop_table(table)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from engine.store.sqlite.migrate import migrations_folder
 
@@ -30,14 +30,19 @@ def downgrade(path: Path, revision: str) -> None:
 
 
 def _move(move: Callable[[Config, str], None], path: Path, revision: str) -> None:
-    settings = config()
     database = create_engine(f"sqlite:///{path}")
     try:
-        with database.begin() as connection:
-            settings.attributes["connection"] = connection
-            move(settings, revision)
+        move_on(move, database, revision)
     finally:
         database.dispose()
+
+
+def move_on(move: Callable[[Config, str], None], database: Engine, revision: str) -> None:
+    """Upgrade or downgrade a database to a revision, in one transaction."""
+    settings = config()
+    with database.begin() as connection:
+        settings.attributes["connection"] = connection
+        move(settings, revision)
 
 
 def first_store(path: Path) -> Path:

@@ -1,77 +1,21 @@
-"""The triggers that keep the tables of counts, for each database."""
+"""The triggers that keep the counts on SQLite: for each row, they add to the row of its count."""
 
 from collections.abc import Sequence
 from functools import cache
 
-from sqlalchemy import DDL, event
-
-from engine.core.states import Event, State, sources
-from engine.store.schema.counts import (
-    COUNTS,
-    NO_THRESHOLD,
-    answer_count,
-    error_count,
-    job_count,
+from engine.store.schema.counts import COUNTS, answer_count, error_count, job_count
+from engine.store.schema.triggers.values import (
+    OPEN,
+    count_of_answer,
+    count_of_error,
+    count_of_job,
+    has_counted_error,
 )
-from engine.store.schema.metadata import metadata
-
-_OPEN = ", ".join(f"'{state}'" for state in sources(Event.CLAIM))
-_WITH_ERRORS = f"'{State.FAILED}', '{State.WAITING}'"
-_MESSAGE = "replace(coalesce({0}.error, ''), coalesce(': ' || {0}.detail, ''), '')"
-
-
-def count_of_job(row: str, sign: str, array_length: str) -> str:
-    """The expressions for a row of `job_count` without its id, for the job `row`; `sign` is empty or a minus."""
-    past = (
-        f"CASE WHEN {row}.cell_count = 0 AND {row}.threshold IS NULL THEN 1"
-        f" WHEN {row}.past_cells = '[]' THEN 0 ELSE {array_length.format(row + '.past_cells')} END"
-    )
-    dated = f"CASE WHEN {row}.state IN ({_OPEN}) AND {row}.due_at > 0 THEN 1 ELSE 0 END"
-    return ", ".join(
-        (
-            *(f"{row}.{name}" for name in ("run_id", "lane", "cost_class", "state")),
-            f"CASE WHEN {row}.cell_count > 0 THEN 1 ELSE 0 END",
-            f"{sign}1",
-            f"{sign}{row}.cell_count",
-            f"{sign}({past})",
-            f"{sign}({dated})",
-        )
-    )
-
-
-def count_of_answer(of: str, found: str, sign: str) -> str:
-    """The expressions for a row of `answer_count` without its id, for the result `found` of the job `of`."""
-    total = f"{found}.passed + {found}.failed"
-    return ", ".join(
-        (
-            f"{of}.run_id",
-            f"{of}.state",
-            f"{of}.cells",
-            f"coalesce({of}.threshold, {NO_THRESHOLD!r})",
-            f"CASE WHEN {found}.scores IS NULL THEN 0 ELSE 1 END",
-            f"coalesce({found}.unanswered, '')",
-            f"CASE WHEN {found}.unanswered IS NULL THEN 0 ELSE {total} END",
-            f"{sign}1",
-            f"{sign}{found}.passed",
-            f"{sign}{found}.failed",
-        )
-    )
-
-
-def count_of_error(row: str, sign: str) -> str:
-    """The expressions for a row of `error_count` without its id, for the job `row`."""
-    values = (f"{row}.run_id", f"{row}.state", f"{row}.lane", _MESSAGE.format(row))
-    return ", ".join((*values, f"coalesce({row}.detail, '')", f"{sign}1"))
-
-
-def has_counted_error(row: str) -> str:
-    """The condition that the error of the job `row` is counted."""
-    return f"{row}.state IN ({_WITH_ERRORS}) AND {row}.cell_count > 0"
 
 
 @cache
-def for_sqlite() -> Sequence[str]:
-    """The statements that create the triggers on SQLite, which fire for each row."""
+def statements() -> Sequence[str]:
+    """The statements that create the triggers, which fire for each row."""
     length = "json_array_length({})"
     asked = "{0}.cell_count > 0"
     old, new = "OLD", "NEW"
@@ -100,7 +44,7 @@ def for_sqlite() -> Sequence[str]:
     erring = ("run_id", "state", "lane", "error", "detail", "cell_count")
     answered = ("run_id", "state", "cells", "threshold", "cell_count")
     numbers = ("passed", "failed", "scores", "unanswered")
-    dated = "({0}.state IN (" + _OPEN + ") AND {0}.due_at > 0)"
+    dated = "({0}.state IN (" + OPEN + ") AND {0}.due_at > 0)"
     dates = f"{dated.format(old)} <> {dated.format(new)}"
     errs = f"({has_counted_error(old)} OR {has_counted_error(new)})"
     has_result = "EXISTS (SELECT 1 FROM result WHERE result.job_id = NEW.id)"
@@ -162,8 +106,3 @@ def _upsert(table: str, values: str, source: str) -> str:
         f"INSERT INTO {table} ({columns}) SELECT {values} {source}"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}"
     )
-
-
-for _statement in for_sqlite():
-    _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
-    event.listen(metadata, "after_create", _ddl.execute_if(dialect="sqlite"))
