@@ -8,6 +8,7 @@ for checks in ("barrages", "scenarios", "sweeps"):
     pytest.register_assert_rewrite(f"tests.faults.{checks}")
 
 from tests.contracts.process import ContractServerProcess  # noqa: E402
+from tests.engine.store.counts import find_wrong_counts  # noqa: E402
 from tests.faults.sweeps import Scenes  # noqa: E402
 from tests.launcher.processes import Launcher  # noqa: E402
 from tests.patience import until  # noqa: E402
@@ -39,6 +40,14 @@ def server(server_process: ContractServerProcess) -> Iterator[ContractServerProc
         lambda: not server_process.state()["in_flight"], "the answers that are owed to the killed"
     )
     assert server_process.state()["violations"] == []
+
+
+@pytest.fixture(autouse=True)
+def _counts_stay_exact(tmp_path: Path) -> Iterator[None]:
+    """At the end of each test the kept counts of its stores equal a recount, whatever has happened to them."""
+    yield
+    for path in tmp_path.rglob("*.db"):
+        assert find_wrong_counts(path) == []
 
 
 @pytest.fixture
