@@ -4,7 +4,7 @@ Here the parts of the scheduler are put together for one run in one process. The
 time at which something may start, and is woken by answers; it never polls the queue.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -43,6 +43,9 @@ from engine.store import Claimed, LaneGrant, Store
 
 T = TypeVar("T")
 
+_FULL = 0.75
+"""The share of the slots that are taken when all are, except those that are about to be filled again."""
+
 
 class Scheduler:
     """Executes one run until every job has an outcome or nothing more can be sent."""
@@ -60,6 +63,8 @@ class Scheduler:
         self.progress = Progress()
         self.expanding = False
         """True while the matrix is being written: an empty queue is then not the end."""
+        self.claimed = 0
+        """The number of jobs that were claimed here so far."""
         self._steering = Steering(store, clock, assignment)
         self._note = EventLog(store, assignment, self._steering).note
         self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
@@ -158,6 +163,16 @@ class Scheduler:
         """Add the lanes and jobs that are new in the store's queue."""
         self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
         self.wake()
+
+    def offer(self, queues: Mapping[str, tuple[str, ...]]) -> None:
+        """Add lanes and jobs that were added to the store's queue: the cost classes by lane."""
+        self.lanes.refresh(queues)
+        self.wake()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nearly all slots are taken, so that more jobs in the queue would not be sent."""
+        return self.lanes.in_flight >= _FULL * self.lanes.limits.max_in_flight
 
     # The loop
 
@@ -266,6 +281,7 @@ class Scheduler:
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start claimed jobs; nothing is awaited between the commit of the claim and this."""
         for claimed, lane in self._claimer.take(grants):
+            self.claimed += 1
             jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
 

@@ -1,24 +1,28 @@
 """Writing the jobs of a run into the queue while the first of them already run."""
 
 import logging
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from engine.clock import Clock
 from engine.core.errors import JobError
+from engine.core.expanding import batch_size, rest_s
 from engine.core.layout import Edit, Layout, edit_of
 from engine.core.retry import describe_error
 from engine.core.runs import EventKind
 from engine.scheduler import Scheduler
-from engine.session.holdings import BATCH, new_job
+from engine.session.holdings import new_job
 from engine.session.identity import Identity
-from engine.store import KeptLayout, RunRow, Store
+from engine.store import KeptLayout, NewJob, RunRow, Store
 from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = 60.0
 """Seconds until a service that did not answer is asked again how cells fold."""
+_LOOK_S = 0.1
+"""Seconds between two looks at whether that is still so."""
 
 
 class Expansion:
@@ -52,14 +56,40 @@ class Expansion:
         await self._store.matrix.add_documents(sweep.documents())
         reuse = sweep.reuse and await self._store.reader.has_other_runs(row)
         specs = ranked.jobs(row.identity, edit)
-        jobs = (new_job(ranked, spec, self._identity.of(spec.labels)) for spec in specs)
-        while batch := list(islice(jobs, BATCH)):
-            await self._store.matrix.add_jobs(row, batch, reuse=reuse, unanswered=sweep.unanswered)
-            await scheduler.refresh()
+        # Only what may be reused is compared by it, and it takes as long as all else of a job.
+        identity_of = self._identity.of if reuse else (lambda _: "")
+        jobs = (new_job(ranked, spec, identity_of(spec.labels)) for spec in specs)
+        written, began = 0, self._clock.now()
+        while batch := list(islice(jobs, batch_size(scheduler.lanes.in_flight))):
+            written += await self._store.matrix.add_jobs(
+                row, batch, reuse=reuse, unanswered=sweep.unanswered
+            )
+            if row.generation == 1 and not reuse:
+                # They are all to be sent, as far as no earlier expansion has written them.
+                scheduler.offer(_queues_of(batch))
+            else:
+                await scheduler.refresh()
+            await self._give_way(scheduler, written, self._clock.now() - began)
+            began = self._clock.now()
         await self._store.matrix.finish_expansion(row, self._layout_to_keep(layout, since))
         logger.info("%s: its jobs were written in %.1f s", row.name, self._clock.now() - since)
         scheduler.expanding = False
         await scheduler.refresh()
+
+    async def _give_way(self, scheduler: Scheduler, written: int, took_s: float) -> None:
+        """Leave the writer to the jobs in flight for a while, if they take every slot and have enough behind them.
+
+        `written` jobs were written so far, the last of them in `took_s` seconds.
+        """
+        rested_s = 0.0
+        while wait_s := rest_s(
+            took_s,
+            rested_s,
+            ahead=written - scheduler.claimed,
+            is_full=scheduler.is_full,
+        ):
+            await self._clock.sleep(min(wait_s, _LOOK_S))
+            rested_s += _LOOK_S
 
     async def _prepare_kind(self) -> Sweep:
         """Return the sweep with a kind that knows how its cells fold.
@@ -108,3 +138,11 @@ class Expansion:
             unanswered=self._sweep.unanswered,
             layout=layout,
         )
+
+
+def _queues_of(jobs: Iterable[NewJob]) -> dict[str, tuple[str, ...]]:
+    """The cost classes of jobs by lane."""
+    found: dict[str, set[str]] = {}
+    for one in jobs:
+        found.setdefault(one.lane, set()).add(one.cost_class)
+    return {lane: tuple(sorted(classes)) for lane, classes in found.items()}

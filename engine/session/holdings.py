@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from engine.core.expanding import BATCH
 from engine.core.matrix import JobCount, JobSpec
 from engine.core.quota import Cost
 from engine.core.status import ReusedAnswers, StoredCells
@@ -12,9 +13,6 @@ from engine.session.identity import Identity
 from engine.session.planning import add_times
 from engine.store import Holding, NewJob, RunRow, Store
 from engine.sweep import Sweep
-
-BATCH = 2_000
-"""Jobs written or looked up in one transaction."""
 
 
 def new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:

@@ -383,7 +383,8 @@ async def test_memory_does_not_grow_with_the_number_of_jobs(
                 tracemalloc.stop()
 
     # The matrix is written in batches; smaller ones leave less to hide behind.
-    monkeypatch.setattr("engine.session.expansion.BATCH", 100)
+    monkeypatch.setattr("engine.core.expanding.BATCH", 100)
+    monkeypatch.setattr("engine.core.expanding.BATCH_BESIDE_JOBS", 100)
     # What is compiled, cached and pooled is there after a first run of some length.
     await peak("first", 100)
     few, many = await peak("few", 200), await peak("many", 600)

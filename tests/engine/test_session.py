@@ -1,5 +1,6 @@
 """Runs through the Python API: submitted, extended, changed, interrupted, and what comes out of them."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from engine import Engine, IdentityChanged, Row, Run, RunState, Source, Status, UsageError, check
 from engine.clock import SystemClock
+from engine.core.expanding import BATCH, BATCH_BESIDE_JOBS
 from engine.kinds import (
     Answer,
     Check,
@@ -32,6 +34,7 @@ from engine.kinds import (
 from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, scored
 from tests.engine.scenes import finished, good, opened, sweep, timeless_rows
 from tests.engine.test_scheduler_health import GateSettings
+from tests.statements import watched_statements
 
 
 async def rows_of(run: Run) -> list[Row]:
@@ -276,13 +279,46 @@ async def test_the_first_jobs_are_sent_while_the_matrix_is_still_being_written(
     assert 0 < early.cells < 40_000
 
 
+async def test_while_jobs_are_in_flight_their_outcomes_wait_for_few_new_jobs_at_a_time(
+    tmp_path: Path,
+) -> None:
+    service = ScriptedService(good)
+    service.recording.hold()
+    of = sweep(service, models=["a", "b"], repeats=5_000, limits={"max_in_flight": 2})
+    written: list[int] = []
+
+    def keep(statement: str, values: Any) -> None:
+        if statement.startswith("INSERT INTO job "):
+            [rows] = [json.loads(value) for value in values if str(value).startswith("[")]
+            written.append(len(rows))
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(of)
+        with watched_statements(keep):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run.execute)
+                await service.recording.until_in_flight(2)
+                before = len(written)
+                is_expanded = False
+                while not is_expanded:
+                    row = await engine.store.reader.find_run(run.name)
+                    is_expanded = row is not None and row.is_expanded
+                tasks.cancel_scope.cancel()
+
+    assert sum(written) == 10_000
+    assert written[0] == BATCH
+    # One batch may have been prepared before.
+    assert set(written[before + 1 : -1]) == {BATCH_BESIDE_JOBS}
+
+
 async def test_a_matrix_that_was_cut_short_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.session.expansion.BATCH", 10)
+    monkeypatch.setattr("engine.core.expanding.BATCH", 10)
+    monkeypatch.setattr("engine.core.expanding.BATCH_BESIDE_JOBS", 10)
     service = ScriptedService(good)
     service.recording.hold()
-    of = sweep(service, repeats=300, limits={"max_in_flight": 2})
+    of = sweep(service, repeats=1_000, limits={"max_in_flight": 2})
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(of)
@@ -291,13 +327,13 @@ async def test_a_matrix_that_was_cut_short_is_completed(
             await service.recording.until_in_flight(1)
             tasks.cancel_scope.cancel()
         cut_short = await run.status()
-        monkeypatch.setattr("engine.session.expansion.BATCH", 2_000)
+        monkeypatch.undo()
         service.recording.release()
         status = await (await engine.run()).execute()
 
     assert cut_short.expanding
-    assert cut_short.cells < 300
-    assert status.cells_done == 300
+    assert cut_short.cells < 1_000
+    assert status.cells_done == 1_000
     assert not status.expanding
 
 

@@ -156,11 +156,12 @@ async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_re
     service, theirs = ScriptedService(good), ScriptedService(good)
     is_written_out = anyio.Event()
 
-    async def before_another_run(of: RunRow, *batch: Any, **more: Any) -> None:
-        await add(of, *batch, **more)
+    async def before_another_run(of: RunRow, *batch: Any, **more: Any) -> int:
+        written = await add(of, *batch, **more)
         if of.name == "scripted" and not is_written_out.is_set():
             async with opened(tmp_path / "store.db", theirs) as other:
                 await finished(other, sweep(theirs, models="ab", repeats=2, name="other"))
+        return written
 
     async def noted(of: RunRow, kept: KeptLayout | None) -> int:
         removed = await finish(of, kept)

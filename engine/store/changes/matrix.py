@@ -71,13 +71,13 @@ class MatrixWriter:
         *,
         reuse: bool,
         unanswered: UnansweredPolicy = _UNANSWERED,
-    ) -> None:
+    ) -> int:
         """Add the next batch of the matrix to the queue; see `submission.add_jobs`.
 
         While an edited sweep is expanded, this worker claims only jobs up to the last batch.
         """
         asked = self._asked.setdefault((of.id, of.generation), expansion.ExpansionProgress())
-        await self._writer.write(
+        written = await self._writer.write(
             lambda connection: submission.add_jobs(
                 connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
             )
@@ -92,6 +92,7 @@ class MatrixWriter:
                 lambda connection, part, _: expansion.put_behind(connection, of, part),
             )
             asked.reached = reached
+        return written
 
     async def begin_edit(self, of: RunRow, edit: Edit) -> None:
         """Restrict the expansion to the jobs that an edit concerns.

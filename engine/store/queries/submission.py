@@ -61,6 +61,8 @@ _AGAIN = and_(
     job.c.state.in_(list(sources(Event.REQUEUE))),
     ~_SINCE,
 )
+# An encoder of its own is not made again for each value.
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 _RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
 _RESTATED = ("labels", "documents", "place", "cells", "cell_count", "past_cells")
 """The columns of an existing job that an edited sweep may change."""
@@ -115,14 +117,17 @@ def add_jobs(
     reuse: bool,
     unanswered: UnansweredPolicy,
     asked: ExpansionProgress,
-) -> None:
+) -> int:
     """Add a batch of jobs to the queue and record it in `asked`: new jobs become pending, existing ones stay.
+
+    Returns how many are new or changed.
 
     With `reuse`, jobs are answered from other runs, unless such an answer lacks more questions than `unanswered`
     allows. Does nothing if the run has got another sweep meanwhile or was deleted.
     """
     if is_superseded(connection, of):
-        return
+        return 0
+    written = 0
     families: Mapping[bytes, list[Member]] = {}
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
@@ -132,7 +137,7 @@ def add_jobs(
         fresh = of.fresh_generation or 0
         if fresh:
             _keep_for_others(connection, of, wanted, fresh)
-        _ASK.run(
+        written = _ASK.run(
             connection,
             [_values(of, one) for one in wanted],
             fresh=fresh,
@@ -147,6 +152,7 @@ def add_jobs(
         asked.add(member.id for member in members if member.is_asked)
     if reuse and wanted:
         reuse_answers(connection, of, wanted, unanswered)
+    return written
 
 
 def _keep_for_others(
@@ -175,14 +181,14 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
         one.lane,
         one.cost_class,
         one.expected_tests,
-        json.dumps(one.labels, ensure_ascii=False),
-        json.dumps(one.documents),
+        _to_json(one.labels),
+        _to_json(one.documents),
         one.repeat,
         one.place,
         one.threshold,
-        json.dumps(one.cells),
+        _to_json(one.cells),
         max(1, len(one.cells)),
-        json.dumps(one.past_cells),
+        _to_json(one.past_cells),
         State.PENDING,
     )
 
