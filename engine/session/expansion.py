@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from anyio.lowlevel import checkpoint_if_cancelled
+
 from engine.clock import Clock
 from engine.core.errors import JobError
 from engine.core.expanding import batch_size, rest_s
@@ -81,6 +83,8 @@ class Expansion:
 
         `written` jobs were written so far, the last of them in `took_s` seconds.
         """
+        # A write is shielded, and its end does not raise the cancellation.
+        await checkpoint_if_cancelled()
         rested_s = 0.0
         while wait_s := rest_s(
             took_s,
