@@ -50,6 +50,9 @@ def wait_all_work(scene: Scene, server: ContractServerProcess, workers: Sequence
 
     def do_work() -> bool:
         query = "SELECT count(DISTINCT owner) FROM job WHERE state = 'running'"
+        # No answer is on its way: what a worker has in flight now it keeps.
+        if server.state()["in_flight"] != scene.in_flight():
+            return False
         if scene.count(query) == len(workers):
             return True
         server.answer()
