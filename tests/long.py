@@ -17,6 +17,7 @@ PATHS = (
     "tests/engine/cli/test_watching.py",
     "tests/engine/store/test_machine.py",
     "tests/engine/test_virtual_time.py",
+    "tests/faults/test_cluster.py",
     "tests/faults/test_failpoints.py",
     "tests/faults/test_killed_quickstart.py",
     "tests/faults/test_killed_script.py",

@@ -13,7 +13,7 @@ from functools import partial
 
 from engine.kinds import UsageError
 from jobs.chat import model_file
-from tests import chromium
+from tests import chromium, debian
 from tests.jobs.serve.vendors import installed
 
 COMMAND = "python -m tests.prepare"
@@ -23,6 +23,7 @@ _PAUSE_S = 10.0
 STEPS: Mapping[str, Callable[[], object]] = {
     "the built-in model": model_file.download,
     "Chromium": chromium.install,
+    "systemd-analyze": partial(debian.install, "systemd-analyze", "systemd"),
     **{pinned.stem: partial(installed.install, pinned) for pinned in installed.PACKAGES},
 }
 

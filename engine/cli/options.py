@@ -34,6 +34,15 @@ ProgressOption: TypeAlias = Annotated[
         help="Seconds between progress lines where there is no terminal; 0 for none.",
     ),
 ]
+OnOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="WHERE",
+        envvar="NIGHTSWEEP_ON",
+        help="Run it on the Dask workers of tcp://HOST:PORT, or in processes here: local:4.",
+    ),
+]
 AcceptOption: TypeAlias = Annotated[
     bool,
     typer.Option(

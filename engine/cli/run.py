@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol, TypeAlias
 
 import typer
 
@@ -17,6 +17,7 @@ from engine.cli.options import (
     DEFAULT_STORE,
     AcceptOption,
     JsonOption,
+    OnOption,
     ProgressOption,
     RunArgument,
     StoreOption,
@@ -28,8 +29,18 @@ if TYPE_CHECKING:
 
     from engine.cli.progress import Display
     from engine.cli.running import Signals
+    from engine.cluster.placement import Placement
     from engine.core.status import Status
     from engine.session import Engine, Run
+
+
+class Executable(Protocol):
+    """What executes a run, and stops it: see `Run`."""
+
+    async def execute(self) -> "Status": ...
+
+    def stop(self) -> None: ...
+
 
 OpenRun: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
 
@@ -51,6 +62,7 @@ def run(
         ),
     ] = False,
     accept: AcceptOption = False,
+    on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start, resume or extend a sweep.
@@ -68,15 +80,26 @@ def run(
     from engine.session import try_opening
     from engine.sweep import Sweep
 
+    placement = _parse_placement(on)
     loaded = Sweep.load(sweep)
     output.say_prose(*(f"warning: {warning}" for warning in loaded.warnings))
-    run_command(partial(try_opening, loaded))
+    if placement is None:
+        run_command(partial(try_opening, loaded))
     finish(
         lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
         store,
         progress_every,
         as_json,
+        placement,
     )
+
+
+def _parse_placement(on: str | None) -> "Placement | None":
+    if on is None:
+        return None
+    from engine.cluster.placement import Placement
+
+    return Placement.parse(on)
 
 
 def resume(
@@ -84,6 +107,7 @@ def resume(
     store: StoreOption = DEFAULT_STORE,
     progress_every: ProgressOption = 10,
     accept: AcceptOption = False,
+    on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Continue a run, without its sweep file.
@@ -93,14 +117,17 @@ def resume(
     check_exists(store)
     from engine.session import try_opening
 
+    placement = _parse_placement(on)
+
     async def take_up(engine: "Engine") -> "Run":
         found = await engine.run(run)
-        await try_opening(found.sweep, engine.clock)
+        if placement is None:
+            await try_opening(found.sweep, engine.clock)
         if accept:
             await found.accept()
         return found
 
-    finish(take_up, store, progress_every, as_json)
+    finish(take_up, store, progress_every, as_json, placement)
 
 
 def rejudge(
@@ -168,15 +195,24 @@ def _rejudged_lines(again: "Run") -> list[str]:
     ]
 
 
-def finish(open_run: OpenRun, store: str, every_s: int, as_json: bool) -> NoReturn:
-    """Open a run, work on it in the foreground, say how it ended, and exit with its code."""
+def finish(
+    open_run: OpenRun,
+    store: str,
+    every_s: int,
+    as_json: bool,
+    placement: "Placement | None" = None,
+) -> NoReturn:
+    """Open a run, work on it in the foreground, say how it ended, and exit with its code.
+
+    With a `placement` it is worked on there.
+    """
     from engine.cli.running import run_with_signals
     from engine.machine import raise_file_limit
     from engine.report.words import summary_lines
 
     tune_interpreter()
     raise_file_limit()
-    status, code = run_with_signals(partial(_work_on, open_run, store, every_s))
+    status, code = run_with_signals(partial(_work_on, open_run, store, every_s, placement))
     if as_json:
         output.write_json(status)
     output.say_prose(*summary_lines(status))
@@ -217,7 +253,11 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
 
 
 async def _work_on(
-    open_run: OpenRun, store: str, every_s: int, signals: "Signals"
+    open_run: OpenRun,
+    store: str,
+    every_s: int,
+    placement: "Placement | None",
+    signals: "Signals",
 ) -> tuple["Status", int]:
     """Execute a run until it is done or stopped; returns its last status and the exit code."""
     from engine.cli.progress import run_display
@@ -232,7 +272,7 @@ async def _work_on(
             output.say(f"{run.name} was paused and continues")
         with run_display(every_s) as display:
             stops.suspend, stops.go_on = display.suspend, display.go_on
-            status = await _execute(run, display, signals)
+            status = await _execute(run, _place(engine, run, placement, display), display, signals)
             stops.suspend, stops.go_on = Stops().suspend, Stops().go_on
         stopped_at_once = status is None
         if status is None:
@@ -240,7 +280,20 @@ async def _work_on(
     return status, exit_codes.INTERRUPTED if stopped_at_once else exit_codes.exit_code(status)
 
 
-async def _execute(run: "Run", display: "Display", signals: "Signals") -> "Status | None":
+def _place(
+    engine: "Engine", run: "Run", placement: "Placement | None", display: "Display"
+) -> Executable:
+    """What executes a run: this process, or the workers of a cluster."""
+    if placement is None:
+        return run
+    from engine.cluster.placed import PlacedRun
+
+    return PlacedRun(engine, run, placement, display.say)
+
+
+async def _execute(
+    run: "Run", executable: Executable, display: "Display", signals: "Signals"
+) -> "Status | None":
     """Execute a run with its display and signals; returns its status, None if it was stopped at once."""
     import anyio
 
@@ -249,10 +302,10 @@ async def _execute(run: "Run", display: "Display", signals: "Signals") -> "Statu
     status: Status | None = None
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as execution:
-            signals.handler = _StopHandler(run, display, execution)
+            signals.handler = _StopHandler(executable, display, execution)
             try:
                 tasks.start_soon(follow, run, display, name="progress")
-                status = await run.execute()
+                status = await executable.execute()
             finally:
                 signals.handler = None
         tasks.cancel_scope.cancel()
@@ -265,8 +318,10 @@ class _StopHandler:
     SIGHUP only ever asks for the graceful stop, since a closing terminal may send it several times.
     """
 
-    def __init__(self, run: "Run", display: "Display", execution: "CancelScope") -> None:
-        self._run = run
+    def __init__(
+        self, executable: Executable, display: "Display", execution: "CancelScope"
+    ) -> None:
+        self._executable = executable
         self._display = display
         self._execution = execution
         self._received = 0
@@ -279,7 +334,7 @@ class _StopHandler:
             self._display.say(
                 "stopping after the requests in flight; press Ctrl-C again to stop now"
             )
-            self._run.stop()
+            self._executable.stop()
         elif self._received == 2:
             self._display.say("stopping at once; nothing that was answered is lost")
             # In a thread: a busy event loop would delay a task.
