@@ -102,17 +102,20 @@ class Runner:
 
 def make_order(run: Run, engine: Engine, run_id: int, created_at: float) -> dict[str, Any]:
     """What a Dask worker is told, as plain values: where the store is and which run; no key is among them."""
-    path = Path(engine.store.path).absolute()
-    is_file = path.is_file()
+    location = engine.store.path
+    file = None
+    if isinstance(location, Path):
+        location = location.absolute()
+        file = location.stat().st_ino
     return {
         "version": version("nightsweep"),
-        "store": str(path),
-        "boot": SystemClock().boot if is_file else "",
-        "file": path.stat().st_ino if is_file else None,
+        "store": str(location),
+        "boot": "" if file is None else SystemClock().boot,
+        "file": file,
         "run": run.name,
         "run_id": run_id,
         "created_at": created_at,
-        "key": f"{path} {run_id} {created_at}",
+        "key": f"{location} {run_id} {created_at}",
         "ignores_interrupts": False,
     }
 

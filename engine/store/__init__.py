@@ -5,6 +5,7 @@ the engine uses it through `Store`.
 """
 
 from engine.store.database import LOG_MAX_BYTES
+from engine.store.location import Location, ServerAddress
 from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.conditions import LabelLike
@@ -52,6 +53,7 @@ __all__ = [
     "LabelLike",
     "LaneClaim",
     "LaneGrant",
+    "Location",
     "Memory",
     "NewJob",
     "NewRun",
@@ -59,6 +61,7 @@ __all__ = [
     "QuotaKey",
     "RunFingerprint",
     "RunRow",
+    "ServerAddress",
     "Store",
     "Totals",
     "open_for_reading",

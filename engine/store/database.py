@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
+from engine.store.location import Location
 from engine.store.spill import Spill
 
 T = TypeVar("T")
@@ -33,6 +34,17 @@ class Identity(Protocol):
 
 class Liveness(Protocol):
     """Detects which of the other workers are dead."""
+
+    async def look(self) -> None:
+        """Look up which workers are there, if that takes a question; the other methods answer as of the last look.
+
+        Look after the ids were read. Raises StoreError if the store cannot be read.
+        """
+        ...
+
+    def look_within(self, connection: Connection) -> None:
+        """Look as `look` does, within a transaction."""
+        ...
 
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
         """Whether a worker's jobs may be reclaimed: it has ended, or its heartbeat has not changed for too long."""
@@ -58,8 +70,8 @@ class Database(Protocol):
     """The database of one open store, within one process."""
 
     @property
-    def path(self) -> Path:
-        """The store's path, as messages and commands show it."""
+    def path(self) -> Location:
+        """Where the store is, as messages and commands show it."""
         ...
 
     @property
@@ -129,6 +141,18 @@ class Database(Protocol):
 
     def fail_fast(self) -> None:
         """Stop waiting for locks of other processes: from now on transactions fail at once."""
+        ...
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the database's server has a clock of its own, which all workers follow.
+
+        Without one, the workers of the store agree on a time: see `engine.store.queries.clocks`.
+        """
+        ...
+
+    async def follow_clock(self, clock: Clock) -> None:
+        """Make a clock show the time of the database's server, if that has a clock of its own."""
         ...
 
     # A store that vanishes while it is open

@@ -8,6 +8,7 @@ from operator import attrgetter, methodcaller
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    cast,
+    column,
     func,
     literal_column,
     select,
@@ -142,7 +143,7 @@ class _Compiled:
             self.make_row = partial(tuple.__new__, row)
         compiled = query.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
-        required = {bind.key for bind in compiled.binds.values() if bind.required}
+        required = self._required = {bind.key for bind in compiled.binds.values() if bind.required}
         # Lists of constants become as many parameters.
         expanded = compiled.construct_expanded_state(dict.fromkeys(required))
         self.text = expanded.statement
@@ -154,7 +155,11 @@ class _Compiled:
     def arrange(self, values: Values) -> Any:
         """The parameters as the driver takes them, with the constants of the statement."""
         given = {**self._constants, **values}
-        return given if self._order is None else tuple(map(given.__getitem__, self._order))
+        if self._order is not None:
+            return tuple(map(given.__getitem__, self._order))
+        if missing := self._required - given.keys():
+            raise KeyError(min(missing))
+        return given
 
 
 _fetch_all: Callable[[Any], list[Any]] = methodcaller("fetchall")
@@ -201,8 +206,9 @@ class Upsert:
 class Bulk:
     """One statement for many rows.
 
-    The rows are passed as one parameter, a JSON list of lists. With `executemany`, each row would be a separate call
-    into the database, after which the writer's thread waits for the interpreter's lock behind the event loop.
+    SQLite gets the rows as one parameter, a JSON list of lists, PostgreSQL an array of each column. With
+    `executemany`, each row would be a separate call into the database, after which the writer's thread waits for the
+    interpreter's lock behind the event loop.
     """
 
     def __init__(
@@ -210,8 +216,9 @@ class Bulk:
     ) -> None:
         self._build = build
         self._statement = Statement(lambda dialect: self._on(dialect, _unpack(dialect, columns)))
+        self._types = tuple(columns.values())
         self._binary = [
-            index for index, type_ in enumerate(columns.values()) if isinstance(type_, LargeBinary)
+            index for index, type_ in enumerate(self._types) if isinstance(type_, LargeBinary)
         ]
 
     def _on(self, _dialect: str, given: Subquery) -> Query:
@@ -221,7 +228,7 @@ class Bulk:
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
     ) -> list[Any]:
         """Run a query for rows as `run` does; returns the rows that it finds as named tuples."""
-        return self._statement.rows(connection, **self._pack(rows), **shared)
+        return self._statement.rows(connection, **self._pack(connection, rows), **shared)
 
     def run(
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
@@ -230,9 +237,11 @@ class Bulk:
 
         Returns how many rows it changed.
         """
-        return self._statement.run(connection, **self._pack(rows), **shared)
+        return self._statement.run(connection, **self._pack(connection, rows), **shared)
 
-    def _pack(self, rows: Sequence[Sequence[object]]) -> dict[str, object]:
+    def _pack(self, connection: Connection, rows: Sequence[Sequence[object]]) -> dict[str, object]:
+        if connection.dialect.name == "postgresql":
+            return _to_arrays(rows, self._types)
         if not self._binary:
             return {"rows": json.dumps(rows)}
         rows, extracted = _extract_bytes(rows, self._binary)
@@ -274,30 +283,62 @@ def _extract_bytes(
 
 
 def _unpack(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
-    """The rows of the parameters `rows` and `bytes` as a subquery."""
-    given = bindparam("rows", type_=Text)
+    """The rows of the parameters that `Bulk` passes, as a subquery."""
     if dialect == "postgresql":
-        listed = func.json_array_elements(cast(given, postgresql.JSON))
-    else:
-        listed = func.json_each(given)
-    row = listed.table_valued("value").c.value
+        return _unpack_arrays(columns)
+    row = func.json_each(bindparam("rows", type_=Text)).table_valued("value").c.value
 
     def value(*path: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
-        if dialect == "postgresql":
-            place = "{" + ",".join(map(str, path)) + "}"
-            return cast(row.op("#>>")(literal_column(f"'{place}'")), type_)
         steps = "".join(f"[{index}]" for index in path)
         return type_coerce(func.json_extract(row, literal_column(f"'${steps}'")), type_)
 
-    def column(index: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    def one(index: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
         if not isinstance(type_, LargeBinary):
             return value(index, type_=type_)
         start, length = (value(index, part, type_=Integer()) for part in (0, 1))
         return func.substr(bindparam("bytes", type_=LargeBinary), start, length)
 
     return select(
-        *(column(index, type_).label(name) for index, (name, type_) in enumerate(columns.items()))
+        *(one(index, type_).label(name) for index, (name, type_) in enumerate(columns.items()))
     ).subquery("given")
+
+
+def _unpack_arrays(columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
+    types = [BigInteger() if isinstance(one, Integer) else one for one in columns.values()]
+    arrays = [
+        bindparam(f"column_{index}", type_=postgresql.ARRAY(type_))
+        for index, type_ in enumerate(types)
+    ]
+    named = [column(name, type_) for name, type_ in zip(columns, types, strict=True)]
+    rows = func.unnest(*arrays).table_valued(*named, name="unnested").render_derived()
+    return select(rows).subquery("given")
+
+
+_TO_ELEMENT: Mapping[type[TypeEngine[Any]], Callable[[Any], object]] = {
+    Integer: int,
+    Float: float,
+    Text: lambda value: to_text(str(value)),
+    LargeBinary: bytes,
+    Boolean: bool,
+}
+"""What makes the elements of an array alike, which psycopg requires."""
+
+
+def _to_arrays(
+    rows: Sequence[Sequence[object]], types: Sequence[TypeEngine[Any]]
+) -> dict[str, object]:
+    """The columns of rows as parameters for `_unpack_arrays`."""
+    found: dict[str, object] = {}
+    for index, type_ in enumerate(types):
+        [convert] = [made for known, made in _TO_ELEMENT.items() if isinstance(type_, known)]
+        values = (row[index] for row in rows)
+        found[f"column_{index}"] = [None if one is None else convert(one) for one in values]
+    return found
+
+
+def to_text(value: str) -> str:
+    """A text as PostgreSQL can store it: without NUL characters, each of which becomes U+FFFD."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _insert(dialect: str, table: Table) -> Insert:

@@ -12,6 +12,7 @@ from weakref import finalize
 
 from anyio.lowlevel import checkpoint
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
@@ -21,9 +22,9 @@ from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
 from engine.sqlite.connections import PROGRESS_INSTRUCTIONS
 from engine.store.database import refuse_if_read_only
+from engine.store.revisions import schema
 from engine.store.spill import Spill
 from engine.store.sqlite.location import explain
-from engine.store.sqlite.migrate import schema
 from engine.store.store import Store, serving
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Memory:
         self._driver = cast(sqlite3.Connection, self.connection.connection.driver_connection)
         finalize(self, _close, self.connection)
         with self.transaction():
-            for statement in schema():
+            for statement in schema(sqlite.dialect):
                 self.connection.exec_driver_sql(statement)
         # The pragma has no effect within a transaction.
         self._driver.execute("PRAGMA foreign_keys = ON")
@@ -91,6 +92,12 @@ class _Liveness:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
+    async def look(self) -> None:
+        """Nothing needs to be asked."""
+
+    def look_within(self, connection: Connection) -> None:
+        """Nothing needs to be asked."""
+
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
         """Whether a worker has ended; its event loop is this one, so it cannot hang alone."""
         return self.has_gone(worker_id)
@@ -111,6 +118,7 @@ class MemoryDatabase:
     """One opening of a memory; without an `identity` it is only read."""
 
     path = Path("memory")
+    has_clock = False
     side_files = None
     is_failing_fast = False
     is_lost = False
@@ -165,6 +173,9 @@ class MemoryDatabase:
     async def rescue(self, spill: Spill) -> str:
         """It cannot vanish."""
         raise AssertionError("a store in memory is never lost")
+
+    async def follow_clock(self, clock: Clock) -> None:
+        """It has no clock of its own."""
 
     async def disk_free_bytes(self) -> None:
         """No disk limits it."""

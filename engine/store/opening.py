@@ -1,27 +1,29 @@
-"""Opening a store by its path. Only this module chooses the database."""
+"""Opening a store by its location. Only this module chooses the database."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from engine.clock import Clock
-from engine.store.sqlite.opening import open_database, open_to_read
+from engine.store.database import Database
+from engine.store.location import Location
+from engine.store.sqlite import opening as sqlite
 from engine.store.store import Store, serving
 from engine.store.writer import COMMIT_INTERVAL_S
 
 
 @asynccontextmanager
 async def open_store(
-    path: Path, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
+    location: Location, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
 ) -> AsyncIterator[Store]:
-    """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
+    """Open the store at `location`, creating and migrating it as needed, and close it afterwards.
 
     `commit_interval_s` is the least real time between two commits under load; 0 does not pace them, for tests.
     Answers that dead workers left in side files are recovered. Raises StoreError, with what to do, if the store cannot
     be opened.
     """
     async with (
-        open_database(path) as database,
+        _open(location) as database,
         serving(database, clock, commit_interval_s=commit_interval_s) as store,
     ):
         await store.worker.recover_side_files()
@@ -29,8 +31,8 @@ async def open_store(
 
 
 @asynccontextmanager
-async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
-    """Open the store at `path` for reading only; nothing is written, there or next to it.
+async def open_for_reading(location: Location, clock: Clock) -> AsyncIterator[Store]:
+    """Open the store at `location` for reading only; nothing is written, there or next to it.
 
     The store may be locked by another process, lie on a full disk or a read-only medium, or be read-only for this
     user. A store of an older version is read from a private copy.
@@ -38,7 +40,23 @@ async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
     Changes raise UsageError. Raises StoreError, with what to do, if the store cannot be read.
     """
     async with (
-        open_to_read(path) as database,
+        _open_to_read(location) as database,
         serving(database, clock, commit_interval_s=COMMIT_INTERVAL_S) as store,
     ):
         yield store
+
+
+def _open(location: Location) -> AbstractAsyncContextManager[Database]:
+    if isinstance(location, Path):
+        return sqlite.open_database(location)
+    from engine.store.postgres import opening as postgres
+
+    return postgres.open_database(location)
+
+
+def _open_to_read(location: Location) -> AbstractAsyncContextManager[Database]:
+    if isinstance(location, Path):
+        return sqlite.open_to_read(location)
+    from engine.store.postgres import opening as postgres
+
+    return postgres.open_to_read(location)

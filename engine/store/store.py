@@ -18,6 +18,7 @@ from engine.store.changes.removal import Removal
 from engine.store.changes.runs import RunChanges
 from engine.store.database import Database
 from engine.store.inspection import Inspection
+from engine.store.location import Location
 from engine.store.reader import StoreReader
 from engine.store.worker import Worker
 
@@ -44,8 +45,8 @@ class Store:
         self.removal = Removal(database, clock, writer, self.worker, parts)
 
     @property
-    def path(self) -> Path:
-        """The store's path, as messages and commands show it."""
+    def path(self) -> Location:
+        """Where the store is, as messages and commands show it."""
         return self._database.path
 
     @property

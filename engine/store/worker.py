@@ -77,6 +77,7 @@ class Worker:
         found = await self._database.ask(
             lambda connection: lanes.find_of_others(connection, run_id, but=self.id)
         )
+        await self._liveness.look()
         return [state for worker_id, state in found if not self._liveness.has_gone(worker_id)]
 
     async def find_stall(self, run_id: int) -> tuple[float, str] | None:
@@ -86,9 +87,11 @@ class Worker:
         """
         if self.writer.trouble is not None:
             return self.writer.troubled_since, str(self.writer.trouble)
+        found = await self._reader.find_executors(run_id)
+        await self._liveness.look()
         beats = [
             heartbeat_at
-            for worker_id, heartbeat_at in await self._reader.find_executors(run_id)
+            for worker_id, heartbeat_at in found
             if not self._liveness.has_gone(worker_id)
         ]
         if not beats or self._clock.now() - max(beats) < STALLED_S:
@@ -103,9 +106,11 @@ class Worker:
         return self.writer.retrying_commits()
 
     async def adopt_clock(self) -> None:
-        """Use the clock of the workers on this store, if there are any."""
+        """Use the clock of the store's server, or else that of the workers on this store, if there are any."""
         clock = self._clock
-        if isinstance(clock, AnchoredClock):
+        if self._database.has_clock:
+            await self._database.follow_clock(clock)
+        elif isinstance(clock, AnchoredClock):
             kept = await self._database.ask(self._clock_of_others)
             if kept is not None and kept.boot == clock.boot:
                 clock.follow(kept.offset_s)
@@ -115,6 +120,7 @@ class Worker:
 
     def _find_others_alive(self, connection: Connection) -> list[workers.OtherWorker]:
         found = workers.find_others(connection, self.id)
+        self._liveness.look_within(connection)
         return [one for one in found if not self._liveness.has_gone(one.id)]
 
     @asynccontextmanager
@@ -125,7 +131,7 @@ class Worker:
 
     def _arrive(self, connection: Connection) -> None:
         assert self._identity is not None, "only workers write"
-        if isinstance(self._clock, AnchoredClock):
+        if isinstance(self._clock, AnchoredClock) and not self._database.has_clock:
             self._agree_on_time(connection, self._clock)
         self._identity.is_registered = True
         workers.arrive(connection, self._identity, self._clock.now())
@@ -162,6 +168,7 @@ class Worker:
         if self._database.side_files is None:
             return
         found = await anyio.to_thread.run_sync(leftovers.find_side_files, self._database.side_files)
+        await self._liveness.look()
         for worker_id, path in found.items():
             if worker_id in (self.id, *self._unrecoverable):
                 continue
@@ -246,6 +253,7 @@ class Worker:
     async def is_alone(self) -> bool:
         """Whether no other worker of the store is alive."""
         others = await self._reader.find_other_workers()
+        await self._liveness.look()
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
 
     async def is_executed_elsewhere(self, run_id: int) -> bool:
@@ -254,6 +262,7 @@ class Worker:
         A worker counts as alive unless it has surely ended. Raises StoreError if the store cannot be read.
         """
         found = await self._reader.find_executors(run_id)
+        await self._liveness.look()
         return not all(self._liveness.has_gone(worker_id) for worker_id, _ in found)
 
     async def record_heartbeat(self) -> None:
@@ -284,7 +293,9 @@ class Worker:
         """
         await self.recover_side_files(patience_s=None)
         again = spent = 0
-        for worker_id, heartbeat_at in await self._reader.find_other_workers():
+        found = await self._reader.find_other_workers()
+        await self._liveness.look()
+        for worker_id, heartbeat_at in found:
             if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):
                 continue
             counts = await self.writer.write(

@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, or_
+from sqlalchemy import ColumnElement, func, or_
 
+from engine.store.json_columns import has_other_than_ascii, is_number, text_of
 from engine.store.schema import job
 
 _DOCUMENTS_MAX = 1_000
@@ -39,20 +40,21 @@ def _may_be_like(label: LabelLike) -> ColumnElement[bool] | None:
 
     SQLite ignores case only in ASCII, so jobs whose labels have other characters meet the condition, too.
     """
-    pattern, path = label.pattern.casefold(), f'$."{label.name}"'
+    pattern = label.pattern.casefold()
     if '"' in label.name or pattern in ("true", "false") or len(label.documents) > _DOCUMENTS_MAX:
         return None
     source, text = job.c.lane, func.coalesce(job.c.lane, "")
     if label.name != "lane":
-        source, text = job.c.labels, func.coalesce(func.json_extract(job.c.labels, path), "")
+        source, text = job.c.labels, func.coalesce(text_of(job.c.labels, label.name), "")
     like = re.sub(r"[%_\\]", r"\\\g<0>", pattern).replace("*", "%").replace("?", "_")
     found = [
         func.lower(text).like(like, escape="\\"),
-        func.length(cast(source, LargeBinary)) != func.length(source),
+        has_other_than_ascii(source),
     ]
-    with suppress(ValueError):
-        # A number may be written in several ways.
-        found.append(text == literal(float(pattern)))
+    if label.name != "lane":
+        with suppress(ValueError):
+            # A number may be written in several ways.
+            found.append(is_number(job.c.labels, label.name, float(pattern)))
     if label.documents:
-        found.append(func.json_extract(job.c.documents, path).in_(sorted(label.documents)))
+        found.append(text_of(job.c.documents, label.name).in_(sorted(label.documents)))
     return or_(*found)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, selec
 from sqlalchemy.engine import Connection
 
 from engine.core.states import State
+from engine.store.json_columns import numbers_in
 from engine.store.queries.fresh import Fresh
 from engine.store.schema import answer_count, job, result
 from engine.store.schema.counts import NO_THRESHOLD
@@ -109,8 +110,8 @@ def _read_answers(
     """Count the answers of jobs that meet a condition, at `threshold` if they have scores for it, by reading them."""
     failed: ColumnElement[int] = result.c.failed
     if threshold is not None:
-        score = func.json_each(result.c.scores).table_valued("value")
-        below = select(func.count()).select_from(score).where(score.c.value < threshold)
+        scores = numbers_in(connection, result.c.scores)
+        below = select(func.count()).select_from(scores.table).where(scores.value < threshold)
         failed = case(
             (
                 and_(job.c.threshold > threshold, result.c.scores.is_not(None)),

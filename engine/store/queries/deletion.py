@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import RunState
+from engine.store.json_columns import texts_of
 from engine.store.queries import parts, recent_requests
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched
@@ -214,10 +215,10 @@ def find_unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
         return matrices, []
     # Many jobs refer to the same few documents.
     named = select(job.c.documents).distinct().subquery()
-    each_of = func.json_each(named.c.documents).table_valued("value")
-    sent = select(each_of.c.value).select_from(named.join(each_of, true()))
+    each_of = texts_of(connection, named.c.documents)
+    sent = select(each_of.value).select_from(named.join(each_of.table, true()))
     unsent = select(document.c.digest).where(
-        document.c.digest.not_in(sent.where(each_of.c.value.is_not(None)))
+        document.c.digest.not_in(sent.where(each_of.value.is_not(None)))
     )
     return matrices, list(connection.execute(unsent).scalars())
 

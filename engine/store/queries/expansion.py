@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     case,
     false,
+    literal_column,
     or_,
     select,
     update,
@@ -188,7 +189,10 @@ def _has_left(edit: Edit) -> bool:
 def _is_left(edit: Edit) -> ColumnElement[bool]:
     """The condition that a job has a value, or is of a repeat, that an edit removes or changes."""
     left: list[ColumnElement[bool]] = [
-        job.c.place.op("%")(PAST).op(">>")(bit).op("&")((1 << bits) - 1).in_(sorted(ranks))
+        job.c.place.op("%")(PAST)
+        .op(">>")(literal_column(str(bit)))
+        .op("&")((1 << bits) - 1)
+        .in_(sorted(ranks))
         for bit, bits, ranks in edit.left
     ]
     if edit.repeats_left is not None:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from engine.core.runs import EventKind
 from engine.core.states import State
 from engine.core.values import ValueType, column_type
+from engine.store.json_columns import entries_of, type_of
 from engine.store.queries import totals
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
@@ -58,28 +59,18 @@ def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]
     return [(one, jobs[one.id]) for one in found]
 
 
-_TYPES: Mapping[str, ValueType] = {
-    "integer": int,
-    "real": float,
-    "text": str,
-    "true": bool,
-    "false": bool,
-}
-"""The types of values by their names in SQLite."""
-
-
 def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
     """The names of all further values in the results of a run, in alphabetical order, with their columns' types."""
-    each = func.json_each(result.c["values"]).table_valued("key", "type")
+    each = entries_of(connection, result.c["values"], "each")
     query = (
-        select(each.c.key, each.c.type)
-        .select_from(result.join(each, true()))
+        select(each.key, each.type_name)
+        .select_from(result.join(each.table, true()))
         .where(result.c.run_id == run_id, result.c["values"].is_not(None))
         .distinct()
     )
     found: dict[str, set[ValueType]] = {}
     for name, kind in connection.execute(query):
-        found.setdefault(name, set()).add(_TYPES[kind])
+        found.setdefault(name, set()).add(type_of(kind))
     return {name: column_type(found[name]) for name in sorted(found)}
 
 
@@ -98,14 +89,16 @@ def find_past_values(connection: Connection, of: RunRow) -> list[PastValue]:
 
     They are in no order; the sweep may have them, too. All these jobs are read.
     """
-    label = func.json_each(job.c.labels).table_valued("key", "value", name="label")
-    content = func.json_each(job.c.documents).table_valued("key", "value", name="content")
+    label = entries_of(connection, job.c.labels, "label")
+    content = entries_of(connection, job.c.documents, "content")
     is_past = job.c.cell_count == 0
     if not of.is_expanded:
         is_past = or_(is_past, job.c.generation < of.generation)
     query = (
-        select(label.c.key, label.c.value, content.c.value)
-        .select_from(job.join(label, true()).outerjoin(content, content.c.key == label.c.key))
+        select(label.key, label.value, content.value)
+        .select_from(
+            job.join(label.table, true()).outerjoin(content.table, content.key == label.key)
+        )
         .where(job.c.run_id == of.id, is_past)
         .distinct()
     )

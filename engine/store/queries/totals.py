@@ -133,11 +133,12 @@ def _count_jobs(connection: Connection, run_id: int, fresh: Fresh | None) -> Seq
     """State, lane, jobs and cells of what the sweep asks for, by state and lane."""
     if fresh is not None and not fresh.is_expanded:
         # The kept counts do not tell which answers will be asked again.
+        state = fresh.state.label("state_now")
         return connection.execute(
-            select(fresh.state, job.c.lane, func.count(), func.sum(job.c.cell_count))
+            select(state, job.c.lane, func.count(), func.sum(job.c.cell_count))
             .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
             .where(job.c.run_id == run_id, job.c.cell_count > 0)
-            .group_by(fresh.state, job.c.lane)
+            .group_by(state, job.c.lane)
         ).all()
     jobs = func.sum(job_count.c.jobs)
     return connection.execute(

@@ -6,7 +6,6 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     Table,
     Text,
@@ -15,7 +14,7 @@ from sqlalchemy import (
 )
 
 from engine.core.states import AttemptOutcome, State
-from engine.store.schema.metadata import metadata, one_of
+from engine.store.schema.metadata import Integer, metadata, one_of
 
 job = Table(
     "job",

@@ -7,12 +7,11 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     ForeignKeyConstraint,
-    Integer,
     Table,
     Text,
 )
 
-from engine.store.schema.metadata import metadata
+from engine.store.schema.metadata import Integer, metadata
 
 rate_bucket = Table(
     "rate_bucket",

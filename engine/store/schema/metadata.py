@@ -1,8 +1,7 @@
 """What all tables share: the metadata that collects them, and how their constraints are named."""
 
-from sqlalchemy import (
-    MetaData,
-)
+from sqlalchemy import BigInteger, MetaData
+from sqlalchemy import Integer as _Integer
 
 from engine.core.runs import RunState
 from engine.core.states import AttemptOutcome, State
@@ -15,6 +14,9 @@ metadata = MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
+
+Integer = _Integer().with_variant(BigInteger(), "postgresql")
+"""An integer of up to 64 bits, which SQLite has by this name alone."""
 
 
 def one_of(column: str, values: type[State] | type[RunState] | type[AttemptOutcome]) -> str:

@@ -6,14 +6,13 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
     Table,
     Text,
     UniqueConstraint,
 )
 
 from engine.core.runs import RunState
-from engine.store.schema.metadata import metadata, one_of
+from engine.store.schema.metadata import Integer, metadata, one_of
 
 run = Table(
     "run",

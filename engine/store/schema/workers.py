@@ -5,13 +5,12 @@ from sqlalchemy import (
     Column,
     Float,
     Index,
-    Integer,
     Table,
     Text,
     text,
 )
 
-from engine.store.schema.metadata import metadata
+from engine.store.schema.metadata import Integer, metadata
 
 worker = Table(
     "worker",

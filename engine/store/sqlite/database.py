@@ -67,6 +67,8 @@ class SQLiteDatabase:
     Without an `identity`, the store is only read, from its `source`. Raises OSError if there is no file.
     """
 
+    has_clock = False
+
     def __init__(
         self, path: Path, identity: WorkerLock | None = None, source: Source | None = None
     ) -> None:
@@ -152,7 +154,7 @@ class SQLiteDatabase:
         """Translate an error into the user's words; for a locked store, name the process that holds the lock."""
         if not is_busy(error):
             return explain(error, self.path)
-        return StoreError(f"{self.path}: {await holder.describe(self)}")
+        return StoreError(f"{self.path}: {await holder.describe(self, self.path)}")
 
     def is_passing(self, error: Exception) -> bool:
         """Whether an error may go away by itself, such as a full disk or a locked store."""
@@ -173,6 +175,9 @@ class SQLiteDatabase:
     def fail_fast(self) -> None:
         """Stop waiting for locks of other processes."""
         self.is_failing_fast = True
+
+    async def follow_clock(self, clock: Clock) -> None:
+        """It has no clock of its own."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -3,6 +3,7 @@
 import os
 import shlex
 import socket
+from pathlib import Path
 
 from anyio import to_thread
 from sqlalchemy import select
@@ -15,11 +16,11 @@ from engine.store.schema import job, run, worker
 from engine.store.sqlite import readers
 
 
-async def describe(database: Database) -> str:
+async def describe(database: Database, path: Path) -> str:
     """Describe what holds the write lock and what to do, for messages; names the process if the system reports it."""
-    found = await to_thread.run_sync(readers.find_writers, database.path)
+    found = await to_thread.run_sync(readers.find_writers, path)
     if found is None:
-        shared = shlex.quote(f"{database.path}-shm")
+        shared = shlex.quote(f"{path}-shm")
         return f"another process holds its write lock (`lsof {shared}` lists the processes that have it open)"
     others = sorted(one for one in found if one.pid != os.getpid())
     if not others:

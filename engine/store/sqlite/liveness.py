@@ -17,6 +17,7 @@ from pathlib import Path
 
 from anyio import to_thread
 from filelock import FileLock
+from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
 
@@ -80,6 +81,12 @@ class FileLiveness:
         self._folder = folder
         self._own_id = own_id
         self._seen: dict[str, _Watched] = {}
+
+    async def look(self) -> None:
+        """The locks are looked at one by one, when they are asked about."""
+
+    def look_within(self, connection: Connection) -> None:
+        """The locks are looked at one by one, when they are asked about."""
 
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
         """Whether a worker's jobs may be reclaimed: its lock is free, or its heartbeat has not changed for LEASE_S."""

@@ -8,14 +8,13 @@ the change. A new store is created from the declared tables, without the revisio
 import logging
 import shlex
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, bindparam, create_engine, create_mock_engine, text
+from sqlalchemy import URL, bindparam, create_engine, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -29,7 +28,8 @@ from engine.sqlite.connections import (
     begin_when_free,
     interrupt_when,
 )
-from engine.store.schema import HEAD, metadata
+from engine.store.revisions import check_known, schema, upgrade
+from engine.store.schema import HEAD
 from engine.store.sqlite.liveness import FileLiveness
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled
@@ -41,19 +41,6 @@ logger = logging.getLogger(__name__)
 _WORKERS = text(
     "SELECT host, pid, started_at FROM worker WHERE id IN :ids ORDER BY started_at"
 ).bindparams(bindparam("ids", expanding=True))
-# As Alembic creates it. In a store that was downgraded completely by hand, it exists and is empty.
-_VERSION_TABLE = """
-CREATE TABLE IF NOT EXISTS alembic_version (
-	version_num VARCHAR(32) NOT NULL,
-	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-)
-"""
-
-
-def migrations_folder() -> Path:
-    """The folder of the revisions: `engine/store/migrations` in a wheel, `alembic` in a checkout."""
-    installed = Path(__file__).parents[1] / "migrations"
-    return installed if installed.is_dir() else Path(__file__).parents[3] / "alembic"
 
 
 def migrate(path: Path, lock: Path) -> None:
@@ -99,36 +86,17 @@ def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
 
 def _create(path: Path) -> None:
     with _transaction(path) as connection:
-        for statement in schema():
+        for statement in schema(sqlite.dialect):
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
 
 
-@cache
-def schema() -> Sequence[str]:
-    """The statements that create the tables, each after the tables that it refers to, and then the triggers."""
-    dialect = sqlite.dialect()
-    made = [_VERSION_TABLE]
-    database = create_mock_engine(
-        "sqlite://",
-        lambda statement, *_, **__: made.append(str(statement.compile(dialect=dialect))),
-    )
-    metadata.create_all(database, checkfirst=False)
-    return made
-
-
 def _upgrade(path: Path, found: str, workers: Path) -> None:
-    from alembic import command
-    from alembic.config import Config
-
     check_known(path, found)
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
     with _transaction(path) as connection:
         _check_unused(connection, path, workers)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection)
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise StoreError(
@@ -154,19 +122,6 @@ def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
         f" a store: {join_first(processes)}; wait for its end, or stop it with `{kill}` (answers are kept), then"
         " run this again"
     )
-
-
-def check_known(path: Path, found: str) -> None:
-    """Raise StoreError for a store of a newer version."""
-    # Importing Alembic takes a tenth of a second, so it is imported only when needed.
-    from alembic.script import ScriptDirectory
-
-    revisions = ScriptDirectory(str(migrations_folder())).walk_revisions()
-    if found not in {script.revision for script in revisions}:
-        raise StoreError(
-            f"{path}: was written by a newer version of Nightsweep (schema {found}, this one knows"
-            f" up to {HEAD}); upgrade with `pip install -U nightsweep`"
-        )
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from engine.core.errors import StoreError
 from engine.part_files import private_folder
 from engine.sqlite.errors import primary_code_of
 from engine.sqlite.files import check_readable
+from engine.store.revisions import check_known
 from engine.store.schema import HEAD
 from engine.store.sqlite.location import STORE, explain
-from engine.store.sqlite.migrate import check_known, migrate, revision_of
+from engine.store.sqlite.migrate import migrate, revision_of
 from engine.store.sqlite.readers import log_bytes
 from engine.store.sqlite.source import TRIES, Source, connect, state_of
 

@@ -5,13 +5,17 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+
 from engine.clock import Clock
-from engine.store import Store, open_store
+from engine.store import ServerAddress, Store, open_store
 from engine.store.memory import Memory, open_memory_store
+from engine.store.postgres.connections import open_writer
 from engine.store.queries import counts
 from engine.store.queries.counts import WrongCount
 from tests.engine.store.counts import find_wrong_counts
 from tests.engine.store.scenes import rows, states
+from tests.postgres import make_database
 
 
 class Scratch(Protocol):
@@ -95,5 +99,45 @@ class MemoryScratch:
             return counts.find_wrong(connection)
 
 
-DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch, "memory": MemoryScratch}
+class PostgresScratch:
+    """A database of a server."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.url = make_database()
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        """Open the store in the database."""
+        return open_store(ServerAddress(self.url), clock, commit_interval_s=0)
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What another program reads from the database."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute(query.replace("?", "%s").encode(), values)
+            return [] if found.description is None else found.fetchall()
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return dict(self.rows("SELECT state, count(*) FROM job GROUP BY state"))
+
+    def find_broken_references(self) -> list[tuple[Any, ...]]:
+        """None: the server checks every reference when a transaction ends."""
+        return []
+
+    def find_wrong_counts(self) -> list[WrongCount]:
+        """The kept counts in the database that differ from a recount; none if no store was created."""
+        if self.rows("SELECT to_regclass('job_count')") == [(None,)]:
+            return []
+        database = open_writer(ServerAddress(self.url), lambda _: None)
+        try:
+            with database.connect() as connection:
+                return counts.find_wrong(connection)
+        finally:
+            database.dispose()
+
+
+DATABASES: dict[str, Callable[[Path], Scratch]] = {
+    "sqlite": SQLiteScratch,
+    "memory": MemoryScratch,
+    "postgresql": PostgresScratch,
+}
 """By name, what creates a database in a folder. All tests in this folder run on each entry."""

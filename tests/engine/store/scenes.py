@@ -30,8 +30,8 @@ from engine.store import (
     Store,
     Totals,
 )
+from engine.store.revisions import migrations_folder
 from engine.store.sqlite.database import SQLiteDatabase
-from engine.store.sqlite.migrate import migrations_folder
 
 NOW = 1_800_000_000.0
 LANE = "model"

@@ -1,6 +1,10 @@
-"""All processes on a store share one clock, whatever the machine's clock showed when each began."""
+"""All processes on a machine's store share one clock, whatever the machine's clock showed when each began.
+
+A server's store has the server's clock: see `tests/engine/store/postgres/`.
+"""
 
 import json
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,10 +13,15 @@ from engine.core.errors import StoreError
 from engine.core.permits import PermitLimit, PermitRequest
 from engine.store import Bucket, Store
 from engine.testing import FakeClock, ProcessClock
-from tests.engine.store.databases import Scratch
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import NOW, grants, new_job, submit
 
 KEY = Bucket(name="key", rate_per_min=60)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch:
+    return DATABASES[request.param](tmp_path)
 
 
 async def starts_of(store: Store, run_id: int, machine: FakeClock, seconds: float) -> list[float]:

@@ -1,6 +1,7 @@
 """Statements that are compiled once, and those that carry many rows in one value."""
 
 import sqlite3
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -18,9 +19,13 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from engine.store.dialect import Bulk, BulkUpsert, Statement, _Compiled, _unpack
+from engine.store.dialect import Bulk, BulkUpsert, Statement, _Compiled
+from engine.store.location import ServerAddress
+from engine.store.postgres.connections import open_writer
+from tests.postgres import make_database
 
 KEPT = Table(
     "kept",
@@ -40,7 +45,17 @@ RENAME = BulkUpsert(
 )
 
 
-def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        opened = create_engine("sqlite://")
+    else:
+        opened = open_writer(ServerAddress(make_database()), lambda _: None)
+    yield opened
+    opened.dispose()
+
+
+def test_what_is_handed_over_in_one_value_arrives_as_it_was(database: Engine) -> None:
     chance = Random(20261121)
     rows = [
         (1, "plain", 0.1, b"\x00\xff"),
@@ -53,7 +68,6 @@ def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
             for number in range(6, 200)
         ),
     ]
-    database = create_engine("sqlite://")
 
     with database.begin() as connection:
         KEPT.create(connection)
@@ -61,12 +75,11 @@ def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
         kept = connection.execute(select(KEPT).order_by(KEPT.c.id)).all()
 
     assert [tuple(row) for row in kept] == rows
-    database.dispose()
 
 
-def test_rows_that_are_there_already_are_changed_and_the_rest_of_them_stays() -> None:
-    database = create_engine("sqlite://")
-
+def test_rows_that_are_there_already_are_changed_and_the_rest_of_them_stays(
+    database: Engine,
+) -> None:
     with database.begin() as connection:
         KEPT.create(connection)
         KEEP.run(connection, [(2, "two", 2.0, b"2")])
@@ -74,21 +87,27 @@ def test_rows_that_are_there_already_are_changed_and_the_rest_of_them_stays() ->
         kept = connection.execute(select(KEPT).order_by(KEPT.c.id)).all()
 
     assert [tuple(row) for row in kept] == [(1, "one", None, None), (2, "another", 2.0, b"2")]
+
+
+def test_postgresql_keeps_a_text_without_the_character_that_it_cannot_store() -> None:
+    database = open_writer(ServerAddress(make_database()), lambda _: None)
+
+    with database.begin() as connection:
+        KEPT.create(connection)
+        KEEP.run(connection, [(1, "one\0", None, b"\0")])
+        connection.execute(KEPT.insert(), {"id": 2, "text": "\0two"})
+        kept = connection.execute(select(KEPT).order_by(KEPT.c.id)).all()
+
+    assert [tuple(row) for row in kept] == [
+        (1, "one\N{REPLACEMENT CHARACTER}", None, b"\0"),
+        (2, "\N{REPLACEMENT CHARACTER}two", None, None),
+    ]
     database.dispose()
 
 
-def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
-    statement = select(_unpack("postgresql", COLUMNS))
-
-    written = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-
-    assert "json_array_elements(CAST(%(rows)s::VARCHAR AS JSON))" in written
-    assert "CAST(anon_1.value #>> '{2}' AS FLOAT) AS number" in written
-    assert "substr(%(bytes)s, CAST(anon_1.value #>> '{3,0}' AS INTEGER)" in written
-
-
-def test_rows_have_the_names_of_their_columns_and_a_parameter_must_not_be_missing() -> None:
-    database = create_engine("sqlite://")
+def test_rows_have_the_names_of_their_columns_and_a_parameter_must_not_be_missing(
+    database: Engine,
+) -> None:
     found = Statement(
         lambda _: select(KEPT.c.id, KEPT.c.text).where(
             KEPT.c.number > bindparam("above"), KEPT.c.text.in_(["one", "two"])
@@ -103,7 +122,6 @@ def test_rows_have_the_names_of_their_columns_and_a_parameter_must_not_be_missin
             found.rows(connection)
 
     assert (row.id, row.text) == (2, "two")
-    database.dispose()
 
 
 def test_only_the_first_rows_are_fetched_where_they_are_enough(

@@ -107,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
     def add(self, count: int) -> None:
         first = len(self.jobs)
         names = range(first, first + count)
-        new = [new_job(name, expected_tests=5) for name in names]
+        new = [new_job(name, expected_tests=5, place=name) for name in names]
         self.play(self.store(0).matrix.add_jobs(self.run_row, new, reuse=False))
         for (job_id,) in self.scratch.rows("SELECT id FROM job ORDER BY id")[first:]:
             self.jobs[job_id] = Modelled()
@@ -124,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
     def find_claimed(self, worker: int, count: int) -> list[Claimed]:
         store = self.store(worker)
         due = sorted(
-            (job.due_at, job_id)
+            job_id
             for job_id, job in self.jobs.items()
             if job.state in sources(Event.CLAIM) and job.due_at <= self.now
         )
@@ -132,7 +132,7 @@ class StoreMachine(RuleBasedStateMachine):
             claim(store, self.run_row, count, now=self.now, quotas=[QUOTA])
         )
 
-        assert [job.id for job in claimed] == [job_id for _, job_id in due[: len(claimed)]]
+        assert [job.id for job in claimed] == due[: len(claimed)]
         assert len(claimed) == min(count, len(due)) or self.quota().room < 5
         for job in claimed:
             model = self.jobs[job.id]

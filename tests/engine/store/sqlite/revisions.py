@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine
 
-from engine.store.sqlite.migrate import migrations_folder
+from engine.store.revisions import migrations_folder
 
 
 def config() -> Config:

@@ -16,6 +16,7 @@ from tests.engine.store.scenes import (
     later_retry,
     new_job,
     rows,
+    sqlite_of,
     states,
     submit,
     success,
@@ -46,19 +47,19 @@ async def observe(store: Store, clock: FakeClock, seconds: float) -> list[tuple[
 
 async def test_a_killed_process_loses_its_jobs_at_once(launcher: Launcher, store: Store) -> None:
     await submit(store, *(new_job(number) for number in range(3)))
-    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, sqlite_of(store).path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
         dead.kill()
 
         assert await store.worker.reclaim_from_dead(attempts=6) == (2, 0)
 
-    assert states(store.path) == {"pending": 3}
+    assert states(sqlite_of(store).path) == {"pending": 3}
     assert (
-        rows(store.path, "SELECT outcome, error FROM attempt")
+        rows(sqlite_of(store).path, "SELECT outcome, error FROM attempt")
         == [("lost", "the process that was working on it died")] * 2
     )
-    assert rows(store.path, "SELECT attempts FROM job ORDER BY id") == [(1,), (1,), (0,)]
+    assert rows(sqlite_of(store).path, "SELECT attempts FROM job ORDER BY id") == [(1,), (1,), (0,)]
 
 
 async def test_the_jobs_of_a_live_process_are_never_taken(
@@ -166,7 +167,7 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
     launcher: Launcher, store: Store, clock: FakeClock
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
-    with child(launcher, store.path, CLAIM_AND_HANG) as stopped:
+    with child(launcher, sqlite_of(store).path, CLAIM_AND_HANG) as stopped:
         assert stopped.line().startswith("claimed")
         os.kill(stopped.pid, signal.SIGSTOP)
         found = await observe(store, clock, LEASE_S + OBSERVATION_MAX_S)
@@ -178,8 +179,8 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
 
         assert (2, 0) in found
         assert [stopped.line(), stopped.line()] == ["False", "True"]
-    assert states(store.path) == {"succeeded": 2}
-    assert rows(store.path, "SELECT count(*) FROM result") == [(2,)]
+    assert states(sqlite_of(store).path) == {"succeeded": 2}
+    assert rows(sqlite_of(store).path, "SELECT count(*) FROM result") == [(2,)]
 
 
 async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
@@ -189,13 +190,13 @@ async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
     run = await submit(store, new_job("poison"))
     taken = []
     for _ in range(2):
-        with child(launcher, store.path, CLAIM_AND_HANG) as dead:
+        with child(launcher, sqlite_of(store).path, CLAIM_AND_HANG) as dead:
             assert dead.line().startswith("claimed")
             dead.kill()
         taken.append(await store.worker.reclaim_from_dead(attempts=2))
 
     assert taken == [(1, 0), (0, 1)]
-    assert states(store.path) == {"failed": 1}
+    assert states(sqlite_of(store).path) == {"failed": 1}
     assert not await store.reader.has_open_jobs(run.id)
 
 
@@ -204,7 +205,7 @@ async def test_another_runs_limit_of_attempts_fails_no_job(
 ) -> None:
     run = await submit(store, new_job("one"))
     strict = await submit(store, new_job("other"), name="strict")
-    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, sqlite_of(store).path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         dead.kill()
 
@@ -217,13 +218,13 @@ async def test_cancelling_a_run_takes_what_dead_processes_held(
     launcher: Launcher, store: Store
 ) -> None:
     run = await submit(store, new_job("one"))
-    with child(launcher, store.path, CLAIM_AND_HANG) as dead:
+    with child(launcher, sqlite_of(store).path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
         dead.kill()
 
     assert await store.queue.cancel(run.id) == 1
 
-    assert states(store.path) == {"cancelled": 1}
+    assert states(sqlite_of(store).path) == {"cancelled": 1}
 
 
 async def test_a_retry_may_be_reclaimed_while_it_waits(store: Store) -> None:
@@ -233,7 +234,7 @@ async def test_a_retry_may_be_reclaimed_while_it_waits(store: Store) -> None:
 
     assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
-    assert states(store.path) == {"waiting": 1}
+    assert states(sqlite_of(store).path) == {"waiting": 1}
 
 
 async def test_every_opening_is_a_worker_of_its_own(path: Path, clock: FakeClock) -> None:

@@ -8,6 +8,7 @@ from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
     new_job,
     rows,
+    sqlite_of,
     submit,
 )
 from tests.engine.store.test_quotas import TESTS, state
@@ -35,7 +36,7 @@ async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_c
     store: Store,
 ) -> None:
     await store.limits.set_cap(TESTS, allotted=50)
-    with child(launcher, store.path, _CLAIMS_AND_DIES) as process:
+    with child(launcher, sqlite_of(store).path, _CLAIMS_AND_DIES) as process:
         assert process.line() == "kept"
         process.kill()
     held = await state(store)
@@ -59,12 +60,12 @@ async def main():
         say("claimed")
         await anyio.sleep_forever()
 """
-    with child(launcher, store.path, script) as dead:
+    with child(launcher, sqlite_of(store).path, script) as dead:
         assert dead.line() == "claimed"
         dead.kill()
 
     await store.worker.reclaim_from_dead(attempts=6)
 
-    kept = rows(store.path, "SELECT allotted, used, reserved FROM quota")
+    kept = rows(sqlite_of(store).path, "SELECT allotted, used, reserved FROM quota")
     assert kept == [(allotted, 20, 0)]
-    assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
+    assert rows(sqlite_of(store).path, "SELECT count(*) FROM reservation") == [(0,)]

@@ -21,6 +21,7 @@ from tests.engine.store.scenes import (
     later_retry,
     new_job,
     rows,
+    sqlite_of,
     submit,
     success,
 )
@@ -41,7 +42,7 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
         return [
             detail
             for text, values in statements
-            for *_, detail in rows(store.path, f"EXPLAIN QUERY PLAN {text}", *values)
+            for *_, detail in rows(sqlite_of(store).path, f"EXPLAIN QUERY PLAN {text}", *values)
         ]
 
     with watched_statements(remember):
@@ -178,7 +179,7 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     run = await store.reader.find_run(None)
     assert run is not None
     if statistics != "none":
-        with closing(sqlite3.connect(store.path)) as connection, connection:
+        with closing(sqlite3.connect(sqlite_of(store).path)) as connection, connection:
             connection.execute("ANALYZE")
             if statistics == "those of a large run":
                 connection.execute("DELETE FROM sqlite_stat1")

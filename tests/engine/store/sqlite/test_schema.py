@@ -11,9 +11,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from engine.core.errors import StoreError
+from engine.store.revisions import migrations_folder
 from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import WorkerLock
-from engine.store.sqlite.migrate import migrate, migrations_folder
+from engine.store.sqlite.migrate import migrate
 from engine.testing import FakeClock, ScriptedService
 from tests.engine.scenes import good
 from tests.engine.scenes import opened as opened_engine
@@ -232,7 +233,7 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement=statement))
-    monkeypatch.setattr("engine.store.sqlite.migrate.migrations_folder", lambda: folder)
+    monkeypatch.setattr("engine.store.revisions.migrations_folder", lambda: folder)
     monkeypatch.setattr("engine.store.sqlite.migrate.HEAD", "next")
 
     with pytest.raises(StoreError, match=message):
@@ -253,7 +254,7 @@ def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement="SELECT 1"))
-    monkeypatch.setattr("engine.store.sqlite.migrate.migrations_folder", lambda: folder)
+    monkeypatch.setattr("engine.store.revisions.migrations_folder", lambda: folder)
     monkeypatch.setattr("engine.store.sqlite.migrate.HEAD", "next")
     return path
 

@@ -39,7 +39,7 @@ LARGE = Random(1).randbytes(200_000)
 
 def fill_disk(store: Store) -> None:
     """Let the database grow no more, as on a full disk; reading and small changes still work."""
-    [[pages]] = rows(store.path, "PRAGMA page_count")
+    [[pages]] = rows(sqlite_of(store).path, "PRAGMA page_count")
     limit_pages(store, pages)
 
 
@@ -85,7 +85,7 @@ async def test_changes_that_come_together_are_committed_together(store: Store) -
         for job in jobs:
             tasks.start_soon(store.queue.settle, success(job, run))
 
-    assert states(store.path) == {"succeeded": 50}
+    assert states(sqlite_of(store).path) == {"succeeded": 50}
     assert len(commits) <= 3
 
 
@@ -140,7 +140,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     assert 2 <= while_full <= 11
     assert kept == [True] * 3
     assert store.trouble is None
-    assert states(store.path) == {"succeeded": 3}
+    assert states(sqlite_of(store).path) == {"succeeded": 3}
     assert await raw_answer(store, jobs[0].id) == LARGE
 
 
@@ -193,14 +193,14 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 
     async def settle_and_look() -> None:
         await store.queue.settle(success(one, run, answer=answer(0.1, raw=LARGE)))
-        left.append(leftovers.read(*spill_files(store.path)).answers)
+        left.append(leftovers.read(*spill_files(sqlite_of(store).path)).answers)
 
     async with full_disk(store, clock) as tasks:
         tasks.start_soon(settle_and_look)
         await until_in_trouble(store, clock)
         tasks.start_soon(store.queue.settle, success(other, run, answer=answer(0.9, raw=b"late")))
         await clock.advance(2.0)
-        [path] = spill_files(store.path)
+        [path] = spill_files(sqlite_of(store).path)
         kept = leftovers.read(path).answers
         mode = path.stat().st_mode & 0o777
 
