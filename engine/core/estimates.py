@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from engine.core.statistics import Method, failure_rate, rate_interval, wilson
@@ -45,6 +46,7 @@ class Estimate(NamedTuple):
     """How `low` and `high` were made."""
 
 
+@lru_cache(4_096)
 def estimate_of(failed: int, total: int, interval: Method | None) -> Estimate:
     """The share of `failed` in `total`, with Wilson's interval at `total` unless `interval` is None."""
     bounds = None if interval is None else wilson(failed, total)

@@ -154,7 +154,12 @@ def _cases_of_round(start: str) -> tuple[tuple[str, ...], bool] | None:
 
 def count_listed_cases(encoded: str) -> int | None:
     """The number of cases of an encoded listing, without reading the rest of it."""
-    number = encoded[: encoded.index("\n")].removesuffix(_LAYERED)
+    return _parse_number(encoded[: encoded.index("\n")])
+
+
+@lru_cache
+def _parse_number(line: str) -> int | None:
+    number = line.removesuffix(_LAYERED)
     return int(number) if number else None
 
 

@@ -12,6 +12,7 @@ from engine.core.errors import UsageError
 from engine.core.rows import digest_column
 from engine.core.values import Value, ValueType, as_type
 from engine.report.columns import AxisColumns, ColumnType, Labelled
+from engine.report.document import line_json
 
 T = TypeVar("T", bound=Labelled)
 
@@ -53,6 +54,10 @@ class Sheet(ABC, Generic[T]):
 
         Nothing looks into each of a million records again: contents of axes are shared between them.
         """
+
+    def to_line(self, row: T) -> str:
+        """The document of a record as one line of JSON, as `line_json` encodes it; raises ValueError as that does."""
+        return line_json(self.to_document(row))
 
     def to_flat_document(self, row: T) -> dict[str, Any]:
         """The document of a record with the contents of axes as in frames: lists and objects as JSON texts."""

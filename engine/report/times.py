@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from engine.core.errors import UsageError
@@ -80,6 +81,7 @@ def _zone_name(time: float, zone: str | None) -> str:
     return f"UTC{name}" if name[:1] in "+-" else name
 
 
+@lru_cache
 def utc_text(seconds: float) -> str:
     """Write a time in seconds since the Unix epoch as ISO 8601 in UTC, such as 2027-01-15T08:00:00.250000Z.
 

@@ -1,7 +1,6 @@
 """Rows from jobs: one for each cell of the sweep."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from typing import Any
 
 from engine.core.rows import Row, short_digest
 from engine.results.cells import Cell, RowRules, cells, cells_of
@@ -26,41 +25,53 @@ def rows_of(job: JobRow, rules: RowRules, *, past: bool = False) -> Iterator[Row
 
 def row_of(cell: Cell) -> Row:
     """The row of a cell."""
-    job = cell.job
-    known: dict[str, Any] = {
-        "labels": cell.labels,
-        "digests": {axis: short_digest(content) for axis, content in job.documents.items()},
-        "asked": cell.is_asked,
-        "outdated": cell.is_outdated,
-        "state": cell.state,
-        "source": cell.source,
-        "attempts": job.attempts,
-        "seconds": job.seconds,
-        "answered_at": job.answered_at,
-        "error": cell.error,
-    }
-    if job.passed is not None:
-        known |= {
-            "unanswered": sum(job.unanswered.values()),
-            "unanswered_reasons": job.unanswered,
-        }
-    if cell.tests is None:
-        return Row(**known)
-    tests = cell.tests
-    estimate = tests.estimate()
+    job, tests = cell.job, cell.tests
+    digests = {axis: short_digest(content) for axis, content in job.documents.items()}
+    unanswered = None if job.passed is None else sum(job.unanswered.values())
+    reasons = None if job.passed is None else job.unanswered
+    if tests is None:
+        return Row(
+            labels=cell.labels,
+            digests=digests,
+            asked=cell.is_asked,
+            outdated=cell.is_outdated,
+            state=cell.state,
+            source=cell.source,
+            unanswered=unanswered,
+            unanswered_reasons=reasons,
+            attempts=job.attempts,
+            seconds=job.seconds,
+            answered_at=job.answered_at,
+            error=cell.error,
+        )
+    rate, _, _, low, high, interval = tests.estimate()
+    cases, first_failed, cases_failed = tests.numbers()
     lowest, highest = cell.bounds or (None, None)
     return Row(
-        **known,
+        labels=cell.labels,
+        digests=digests,
+        asked=cell.is_asked,
+        outdated=cell.is_outdated,
+        state=cell.state,
+        source=cell.source,
         passed=tests.total - tests.failed,
         failed=tests.failed,
         total=tests.total,
-        failure_rate=estimate.rate,
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        interval=estimate.interval,
-        **tests.numbers()._asdict(),
+        failure_rate=rate,
+        ci_low=low,
+        ci_high=high,
+        interval=interval,
+        cases=cases,
+        first_failed=first_failed,
+        cases_failed=cases_failed,
+        unanswered=unanswered,
+        unanswered_reasons=reasons,
         lowest_rate=lowest,
         highest_rate=highest,
         identity=job.provenance,
+        attempts=job.attempts,
+        seconds=job.seconds,
+        answered_at=job.answered_at,
+        error=cell.error,
         values=job.values,
     )

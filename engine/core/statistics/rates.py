@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from math import exp, log, sqrt
 from typing import TypeAlias
 
@@ -51,6 +52,7 @@ def failure_rate(failed: int, total: int) -> float | None:
     return failed / total if total else None
 
 
+@lru_cache(4_096)
 def rate_bounds(failed: int, total: int, unanswered: int) -> tuple[float, float] | None:
     """The failure rates if all `unanswered` questions had passed, and if all had failed.
 

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from engine.core.model import describe_reasons
@@ -13,6 +14,8 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 # separated by semicolons in locales with a decimal comma.
 _FORMULA = re.compile(r"""(^|[;|])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 _NUMERIC = (int, float)
+_SHORT = 100
+"""The most characters of a text that is remembered with the cell that it becomes."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -29,11 +32,19 @@ async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
             names = list(sheet.columns)
             writer.writerow([csv_cell(name) for name in names])
         values = sheet.to_flat_document(row)
-        writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
+        writer.writerow(
+            [
+                value if value is None or type(value) in _NUMERIC else _to_cell(value)
+                for value in map(values.get, names)
+            ]
+        )
 
 
-def _flat(value: Any) -> Any:
-    return describe_reasons(value) if isinstance(value, Mapping) else value
+def _to_cell(value: Any) -> Any:
+    """A value that is no plain number: most of a million rows have one of a few short texts."""
+    if isinstance(value, str):
+        return _short_cell(value) if len(value) <= _SHORT else csv_cell(value)
+    return csv_cell(describe_reasons(value) if isinstance(value, Mapping) else value)
 
 
 def csv_cell(value: Any) -> Any:
@@ -47,6 +58,11 @@ def csv_cell(value: Any) -> Any:
         return value
     text = plain(str(value))
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+
+
+@lru_cache(8_192)
+def _short_cell(text: str) -> Any:
+    return csv_cell(text)
 
 
 FORMAT = RowFormat(name="csv", ending=".csv", write=write)

@@ -2,7 +2,6 @@
 
 from typing import Any, BinaryIO
 
-from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
@@ -15,7 +14,7 @@ async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     text = text_to(stream)
     before = "[\n"
     async for row in sheet.rows():
-        text.write(before + line_json(sheet.to_document(row)))
+        text.write(before + sheet.to_line(row))
         before = ",\n"
     text.write("[]\n" if before == "[\n" else "\n]\n")
 

@@ -2,7 +2,6 @@
 
 from typing import Any, BinaryIO
 
-from engine.report.document import line_json
 from engine.report.sheet import RowFormat, Sheet, text_to
 
 
@@ -13,7 +12,7 @@ async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
     """
     text = text_to(stream)
     async for row in sheet.rows():
-        text.write(line_json(sheet.to_document(row)) + "\n")
+        text.write(sheet.to_line(row) + "\n")
 
 
 FORMAT = RowFormat(name="jsonl", ending=".jsonl", write=write)

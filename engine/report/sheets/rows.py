@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from engine.core.rows import Row, Source
 from engine.core.states import State
 from engine.report.columns import KNOWN, ColumnType
-from engine.report.document import row_document, to_json
+from engine.report.document import row_document, row_line, to_json
 from engine.report.sheet import Sheet
 
 
@@ -26,6 +26,9 @@ class RowSheet(Sheet[Row]):
     def to_document(self, row: Row) -> dict[str, Any]:
         return row_document(row, self.values, self.axes.contents)
 
+    def to_line(self, row: Row) -> str:
+        return row_line(row, self.values, self.axes.contents)
+
     def known_reader(self, name: str) -> Callable[[Row], Any]:
         return _read_reasons if name == "unanswered_reasons" else attrgetter(name)
 
@@ -35,4 +38,7 @@ class RowSheet(Sheet[Row]):
 
 def _read_reasons(row: Row) -> str | None:
     reasons = row.unanswered_reasons
-    return None if reasons is None else to_json(reasons, indent=None)
+    if not reasons:
+        # As most rows have it.
+        return None if reasons is None else "{}"
+    return to_json(reasons, indent=None)
