@@ -23,7 +23,6 @@ from engine.clock import SystemClock
 from engine.core.errors import Interrupted, leaves
 from engine.core.runs import StopReason
 from engine.core.status import Status
-from engine.core.stores import store_path
 from engine.functions.source import stop_if_loading
 from engine.machine import raise_file_limit
 from engine.registry import Registry
@@ -202,5 +201,5 @@ _switching = _Switching()
 
 def _how_to_go_on(name: str, store: str | Path) -> str:
     named = ["--", name] if name.startswith("-") else [name]
-    command = shlex.join(["nightsweep", "resume", "--store", store_path(str(store)), *named])
+    command = shlex.join(["nightsweep", "resume", "--store", str(store), *named])
     return f"{name} was interrupted, and its answers are kept: run it again, or use {command}"

@@ -25,8 +25,8 @@ from engine.core.outcomes import Outcome
 from engine.core.rows import Row
 from engine.core.runs import Event
 from engine.core.status import Status
-from engine.core.stores import store_path
 from engine.core.values import ValueType
+from engine.locations import parse_store
 from engine.registry import Registry
 from engine.report.words import cells_line
 from engine.results.analysis import Analysis
@@ -49,7 +49,7 @@ class BlockingRun:
     """A run in a store, with the calls of `Run`, which block; `Sweep.run` and `open_run` return it.
 
     They also work where an event loop is running, as in a notebook: each opens the store in a thread of its
-    own, and closes it. `name` is the run's, `store` the path of its file.
+    own, and closes it. `name` is the run's, `store` the path of its file, or its address on a server.
 
     Example:
         >>> [row.values["value"] for row in run.rows()]
@@ -62,7 +62,8 @@ class BlockingRun:
         self, name: str, store: str | Path, registry: Registry | None, status: Status
     ) -> None:
         self.name = name
-        self.store: str = store_path(str(store))
+        self.store = str(parse_store(store))
+        self._given = store
         self._registry = registry
         self._status = status
 
@@ -243,7 +244,7 @@ class BlockingRun:
         """Ask about this run and another one of the store, if one is named."""
 
         async def work() -> T:
-            async with open_engine(self.store, registry=self._registry, read_only=True) as engine:
+            async with open_engine(self._given, registry=self._registry, read_only=True) as engine:
                 other = None if name is None else await engine.run(name)
                 return await ask(await engine.run(self.name), other)
 
@@ -297,7 +298,7 @@ class BlockingRun:
 
     def resume(self, *, progress: bool = True) -> Status:
         """Work on what has no answer yet, as `Sweep.run` does, and return the status at the end."""
-        self._status = execute_run(self.name, self.store, self._registry, progress=progress)
+        self._status = execute_run(self.name, self._given, self._registry, progress=progress)
         return self._status
 
     def _read(self, ask: Callable[[Run], Awaitable[T]]) -> T:
@@ -306,7 +307,7 @@ class BlockingRun:
     def _call(self, ask: Callable[[Run], Awaitable[T]], *, read_only: bool) -> T:
         async def work() -> T:
             async with open_engine(
-                self.store, registry=self._registry, read_only=read_only
+                self._given, registry=self._registry, read_only=read_only
             ) as engine:
                 return await ask(await engine.run(self.name))
 
@@ -316,7 +317,7 @@ class BlockingRun:
         self, begin: Callable[[Run], AsyncIterator[T]], *, at_once: int = _BATCH
     ) -> Iterator[T]:
         """Yield what an asynchronous iterator of the run yields, reading so many at a time."""
-        opening = entering(open_engine(self.store, registry=self._registry, read_only=True))
+        opening = entering(open_engine(self._given, registry=self._registry, read_only=True))
         engine = opening.__enter__()
         found: AsyncIterator[T] | None = None
         try:

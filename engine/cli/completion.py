@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from engine.core.errors import UsageError
-from engine.core.stores import store_path
+from engine.locations import parse_store
 
 _MAGIC = b"SQLite format 3\0"
 _MOST = 200
@@ -27,7 +27,9 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     if not isinstance(store, str):
         return []
     try:
-        names = _run_names(Path(store_path(store)).absolute())
+        location = parse_store(store)
+        # A server may be slow, or ask for a password.
+        names = _run_names(location.absolute()) if isinstance(location, Path) else []
     except (OSError, ValueError, UsageError, sqlite3.Error):
         return []
     return [name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)]

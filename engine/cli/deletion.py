@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import output
-from engine.cli.opening import open_existing, open_for_reading
+from engine.cli.opening import is_in_file, open_existing, open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
 from engine.core.errors import Interrupted, StoreError, UsageError
 from engine.core.listing import quantity
@@ -48,12 +48,13 @@ def delete(
     if as_json:
         output.write_json(done)
     _report_deleted(done)
-    output.say(f"{quantity(done.bytes, 'byte')} free in the store")
-    output.say(f"make the file smaller: {output.command('prune', None, store)}")
+    if is_in_file(store):
+        output.say(f"{quantity(done.bytes, 'byte')} free in the store")
+        output.say(f"make the file smaller: {output.command('prune', None, store)}")
 
 
 def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Remove what no run refers to, and make the store's file smaller.
+    """Remove what no run refers to, and make the store's file smaller, if it is in one.
 
     Completes a `delete` that was cut short. While another process works on the store, the file keeps its
     size.
@@ -69,10 +70,14 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
         output.write_json(done)
     for one in done.deleted:
         _report_deleted(one)
-    output.say(
+    removed = (
         f"removed {quantity(done.documents, 'document')} (prompts and the like) and"
-        f" {quantity(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
+        f" {quantity(done.workers, 'note')} of processes"
     )
+    if not is_in_file(store):
+        output.say(f"{removed}; the server's autovacuum makes their space usable again")
+        return
+    output.say(f"{removed}; {done.bytes:,} bytes given back")
     if not done.compacted:
         output.say("another process works on the store: the file keeps its size until it has ended")
 

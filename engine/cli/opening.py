@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.core.errors import UsageError
-from engine.core.stores import store_path
+from engine.locations import parse_store
 
 if TYPE_CHECKING:
     from engine.session import Engine
@@ -44,10 +44,19 @@ def check_exists(store: str) -> None:
         )
 
 
+def is_in_file(store: str) -> bool:
+    """Whether a store is in a file, and not on a server."""
+    return isinstance(parse_store(store), Path)
+
+
 def store_exists(store: str) -> bool:
-    """Whether a store's path exists; raises UsageError if that cannot be determined."""
-    path = Path(store_path(store))
+    """Whether a store's file exists, or its tables on a server; raises UsageError or StoreError if that is unknown."""
+    location = parse_store(store)
+    if not isinstance(location, Path):
+        from engine.store import is_store_on_server
+
+        return is_store_on_server(location)
     try:
-        return path.exists()
+        return location.exists()
     except OSError as error:
         raise UsageError(f"{store}: cannot be accessed: {error.strerror}") from None

@@ -17,7 +17,7 @@ StoreOption: TypeAlias = Annotated[
         "--store",
         metavar="STORE",
         envvar="NIGHTSWEEP_STORE",
-        help="The store to work on: a path, or sqlite:///path.",
+        help="The store to work on: a path, sqlite:///path, or postgresql://user@host/database.",
     ),
 ]
 JsonOption: TypeAlias = Annotated[

@@ -1,16 +1,23 @@
-"""Names of stores: paths of files, or URLs."""
+"""Names of stores: paths of files, and URLs of files."""
 
 import re
+from collections.abc import Collection
 from urllib.parse import unquote
 
+from engine.core.addresses import EXAMPLE as ADDRESS_EXAMPLE
 from engine.core.errors import UsageError
 
 _IN_MEMORY = re.compile(r":memory:|file::memory:.*|(?:file|sqlite).*\bmode=memory\b.*", re.I)
 # One slash is enough, since Path() turns two into one. A scheme of one letter is a Windows drive.
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/|(?P<bare>file|sqlite):", re.IGNORECASE)
 _FILE_SCHEMES = ("file", "sqlite3")
-_POSTGRESQL = ("postgres", "postgresql")
 _EXAMPLE = "sqlite:///nightsweep.db"
+
+
+def is_url_of(schemes: Collection[str], name: str) -> bool:
+    """Whether a name is a URL with one of these schemes, with or without the name of a driver."""
+    found = _URL.match(name)
+    return found is not None and _scheme(found).partition("+")[0] in schemes
 
 
 def store_path(name: str) -> str:
@@ -26,26 +33,25 @@ def store_path(name: str) -> str:
     if _IN_MEMORY.fullmatch(name):
         raise _in_memory(name)
     found = _URL.match(name)
-    path = name if found is None else _path_of(name, (found["scheme"] or found["bare"]).lower())
+    path = name if found is None else _path_of(name, _scheme(found))
     if "\0" in path:
         raise UsageError("a store's path has no null characters; name another file")
     return path
 
 
+def _scheme(found: re.Match[str]) -> str:
+    return (found["scheme"] or found["bare"]).lower()
+
+
 def _path_of(url: str, scheme: str) -> str:
     """The path in a URL with this scheme; raises UsageError if it names no file."""
     kind, _, driver = scheme.partition("+")
-    if kind in _POSTGRESQL:
-        raise UsageError(
-            f"{scheme}://: this version has no PostgreSQL store yet; name a file on a local disk, such as"
-            " nightsweep.db"
-        )
     if kind in _FILE_SCHEMES:
         raise UsageError(f"{scheme}: a store is named by the path of its file, or by {_EXAMPLE}")
     if kind != "sqlite":
         raise UsageError(
-            f"{scheme}://: a store is a SQLite file on a local disk, such as nightsweep.db;"
-            f" {scheme} is not supported"
+            f"{scheme}://: a store is a SQLite file on a local disk, such as nightsweep.db, or a database on a"
+            f" PostgreSQL server, such as {ADDRESS_EXAMPLE}; {scheme} is not supported"
         )
     if driver:
         raise UsageError(f"{scheme}: a store's URL names no driver; write {_EXAMPLE}")

@@ -16,8 +16,8 @@ from engine.core.nearest import suggestion
 from engine.core.provenance import differences
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo
-from engine.core.stores import store_path
 from engine.functions.source import stop_if_loading
+from engine.locations import parse_file, parse_store
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import resolve_groups, try_opening
@@ -52,15 +52,17 @@ async def open_engine(
 ) -> AsyncIterator["Engine"]:
     """Open a store within the block, creating it if there is none, and yield its `Engine`.
 
-    `store` is the path of a file, a URL (`sqlite:///night.db`, with four slashes for an absolute path), or a
-    `Memory` of `engine.testing`, which needs no file. Without a `registry` all installed services are known;
-    without `settings` they come from the environment.
+    `store` is the path of a file; a URL, `sqlite:///night.db` (with four slashes for an absolute path) or
+    `postgresql://user@host/database`; or a `Memory` of `engine.testing`, which needs no file. A URL contains
+    no password. Without a `registry` all installed services are known; without `settings` they come from the
+    environment.
 
     With `read_only` the store must exist and nothing is written, neither in it nor next to it, so it can be
     read while another process holds it, on a full disk, and without write permission. A store of an older
     version is read from a private copy. Calls that would change the store raise UsageError.
 
-    Raises StoreError if the store cannot be used, and UsageError if `store` names no file.
+    Raises StoreError if the store cannot be used, and UsageError if `store` names neither a file nor a
+    database, or if psycopg is missing for one.
 
     Example:
         >>> async def main() -> object:
@@ -87,8 +89,8 @@ def _open(
 ) -> AbstractAsyncContextManager[Store]:
     if isinstance(store, Memory):
         return open_memory_store(store, clock, read_only=read_only)
-    path = Path(store_path(str(store)))
-    return open_for_reading(path, clock) if read_only else open_store(path, clock)
+    location = parse_store(store)
+    return open_for_reading(location, clock) if read_only else open_store(location, clock)
 
 
 class Engine:
@@ -378,7 +380,7 @@ class Engine:
         name. It is complete, and runs can be resumed from it. Raises StoreError if the file exists or cannot
         be written, and UsageError for a store in memory.
         """
-        chosen = None if target is None else Path(store_path(str(target)))
+        chosen = None if target is None else parse_file(target)
         return await self.store.back_up(chosen)
 
     def _run_of(self, row: RunRow) -> Run:

@@ -5,9 +5,8 @@ the engine uses it through `Store`.
 """
 
 from engine.store.database import LOG_MAX_BYTES
-from engine.store.location import Location, ServerAddress
 from engine.store.memory import Memory, open_memory_store
-from engine.store.opening import open_for_reading, open_store
+from engine.store.opening import is_store_on_server, open_for_reading, open_store
 from engine.store.queries.conditions import LabelLike
 from engine.store.queries.counted_answers import Answers
 from engine.store.queries.holdings import Holding
@@ -53,7 +52,6 @@ __all__ = [
     "LabelLike",
     "LaneClaim",
     "LaneGrant",
-    "Location",
     "Memory",
     "NewJob",
     "NewRun",
@@ -61,9 +59,9 @@ __all__ = [
     "QuotaKey",
     "RunFingerprint",
     "RunRow",
-    "ServerAddress",
     "Store",
     "Totals",
+    "is_store_on_server",
     "open_for_reading",
     "open_memory_store",
     "open_store",

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
-from engine.store.location import Location
+from engine.locations import Location
 from engine.store.spill import Spill
 
 T = TypeVar("T")

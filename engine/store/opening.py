@@ -1,12 +1,14 @@
 """Opening a store by its location. Only this module chooses the database."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from engine.clock import Clock
+from engine.core.addresses import ServerAddress
+from engine.core.errors import UsageError
+from engine.locations import Location
 from engine.store.database import Database
-from engine.store.location import Location
 from engine.store.sqlite import opening as sqlite
 from engine.store.store import Store, serving
 from engine.store.writer import COMMIT_INTERVAL_S
@@ -46,17 +48,38 @@ async def open_for_reading(location: Location, clock: Clock) -> AsyncIterator[St
         yield store
 
 
+def is_store_on_server(address: ServerAddress) -> bool:
+    """Whether a database has the tables of a store. Blocking.
+
+    Raises StoreError if the server cannot be asked, and UsageError if the driver is not installed.
+    """
+    with _needing_driver(address):
+        from engine.store.postgres import opening as postgres
+    return postgres.has_store(address)
+
+
 def _open(location: Location) -> AbstractAsyncContextManager[Database]:
     if isinstance(location, Path):
         return sqlite.open_database(location)
-    from engine.store.postgres import opening as postgres
-
+    with _needing_driver(location):
+        from engine.store.postgres import opening as postgres
     return postgres.open_database(location)
 
 
 def _open_to_read(location: Location) -> AbstractAsyncContextManager[Database]:
     if isinstance(location, Path):
         return sqlite.open_to_read(location)
-    from engine.store.postgres import opening as postgres
-
+    with _needing_driver(location):
+        from engine.store.postgres import opening as postgres
     return postgres.open_to_read(location)
+
+
+@contextmanager
+def _needing_driver(address: ServerAddress) -> Iterator[None]:
+    """Raise UsageError if an import fails within the block because the extra is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"{address}: a store on PostgreSQL needs psycopg ({error}): run `pip install 'nightsweep[postgres]'`"
+        ) from None

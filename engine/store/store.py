@@ -9,6 +9,7 @@ import anyio
 from engine.clock import Clock
 from engine.core.errors import Interrupted, StoreError
 from engine.core.status import Backup
+from engine.locations import Location
 from engine.store.changes.attempts import AttemptChanges
 from engine.store.changes.in_parts import PartWriter
 from engine.store.changes.limits import SharedLimits
@@ -18,7 +19,6 @@ from engine.store.changes.removal import Removal
 from engine.store.changes.runs import RunChanges
 from engine.store.database import Database
 from engine.store.inspection import Inspection
-from engine.store.location import Location
 from engine.store.reader import StoreReader
 from engine.store.worker import Worker
 

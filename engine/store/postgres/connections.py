@@ -13,8 +13,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from engine.core.addresses import ServerAddress
 from engine.store.dialect import to_text
-from engine.store.location import ServerAddress
 
 LOCK_TIMEOUT_S = 5.0
 """How long a statement waits for a lock before it fails."""

@@ -22,10 +22,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.clock import AnchoredClock, Clock
+from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
+from engine.locations import Location
 from engine.store.database import refuse_if_read_only
-from engine.store.location import Location, ServerAddress
 from engine.store.postgres.connections import open_readers, open_writer
 from engine.store.postgres.errors import explain, is_passing
 from engine.store.postgres.liveness import SessionIdentity, SessionLiveness
@@ -190,5 +191,5 @@ class PostgresDatabase:
     async def back_up(self, target: Path | None, now: float) -> Backup:
         """Refused: the server's own tools back a database up."""
         raise UsageError(
-            f"{self.path}: a store on a server is backed up with the server's tools: use pg_dump"
+            f"{self.path}: a store on a server is backed up with pg_dump; `nightsweep copy` copies it to a file"
         )

@@ -2,8 +2,8 @@
 
 from psycopg import Error, errors
 
+from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError
-from engine.store.location import ServerAddress
 
 _PASSING = (
     # A server that starts, stops, or has too many connections; a connection that was cut.

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import StaticPool
 
+from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError
-from engine.store.location import ServerAddress
 from engine.store.postgres.connections import connect
 from engine.store.postgres.errors import explain
 from engine.store.postgres.locks import LOCK_MIGRATION

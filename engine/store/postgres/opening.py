@@ -7,8 +7,8 @@ import anyio
 import psycopg
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError
-from engine.store.location import ServerAddress
 from engine.store.postgres.connections import connect
 from engine.store.postgres.database import PostgresDatabase, side_files_folder
 from engine.store.postgres.errors import explain
@@ -55,12 +55,21 @@ async def open_to_read(address: ServerAddress) -> AsyncIterator[PostgresDatabase
         yield database
 
 
-def _check_readable(address: ServerAddress) -> None:
+def has_store(address: ServerAddress) -> bool:
+    """Whether the database has the tables of a store; raises StoreError if the server cannot be asked. Blocking."""
+    return _read_revision(address) is not None
+
+
+def _read_revision(address: ServerAddress) -> str | None:
     try:
         with closing(connect(address)) as connection:
-            found = read_revision(connection, address)
+            return read_revision(connection, address)
     except psycopg.Error as error:
         raise explain(error, address) from error
+
+
+def _check_readable(address: ServerAddress) -> None:
+    found = _read_revision(address)
     if found is None:
         raise StoreError(f"{address}: there is no store yet; `nightsweep run` creates it")
     if found != HEAD:

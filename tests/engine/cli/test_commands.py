@@ -447,7 +447,7 @@ def test_a_store_is_named_by_a_url_too_of_which_no_password_is_repeated(
 
     assert (named.returncode, looked.returncode, refused.returncode) == (0, 0, 2)
     assert [path.name for path in tmp_path.glob("*.db")] == ["my store.db"]
-    assert "nightsweep: postgresql://: this version has no PostgreSQL store yet" in refused.stderr
+    assert "put the password into ~/.pgpass or PGPASSWORD" in refused.stderr
     assert "secret" not in refused.stdout + refused.stderr
 
 
@@ -521,7 +521,7 @@ def test_a_store_that_cannot_be_looked_up_is_a_named_error(
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("store", [":memory:", "postgresql://me:secret@host/night", "s3://a/b.db"])
+@pytest.mark.parametrize("store", [":memory:", "mysql://me:secret@host/night", "s3://a/b.db"])
 @pytest.mark.parametrize("command", ["status", "plan", "run", "backup"])
 def test_a_store_that_is_no_file_is_refused_by_name_and_nothing_is_made(
     sweep: Sweep, nightsweep: Nightsweep, tmp_path: Path, command: str, store: str

@@ -1,9 +1,11 @@
 """Stores are named by the paths of their files, or by URLs; everything else is refused by name."""
 
+from pathlib import Path
+
 import pytest
 
 from engine.core.errors import UsageError
-from engine.core.stores import store_path
+from engine.locations import parse_file, parse_store
 
 
 @pytest.mark.parametrize(
@@ -28,10 +30,7 @@ from engine.core.stores import store_path
         ("sqlite+aiosqlite:///night.db", r"^sqlite\+aiosqlite: a store's URL names no driver"),
         ("sqlite3:///night.db", "sqlite3: a store is named by the path of its file"),
         ("file:night.db", "file: a store is named by the path of its file, or by sqlite:///"),
-        ("postgresql://me:secret@host/night", "this version has no PostgreSQL store yet"),
-        ("postgres://me:secret@host/night", "^postgres://: this version has no PostgreSQL store"),
-        ("postgresql+psycopg:/me:secret@host/night", "has no PostgreSQL store yet; name a file"),
-        ("mysql://me:secret@host/night", "such as nightsweep.db; mysql is not supported"),
+        ("mysql://me:secret@host/night", "such as nightsweep.db, .*; mysql is not supported$"),
         ("S3://bucket/night.db", "s3://: a store is a SQLite file on a local disk"),
         ("nonsense://night.db", "nonsense is not supported"),
     ],
@@ -40,7 +39,7 @@ def test_what_names_no_file_is_refused_without_repeating_more_than_its_scheme(
     name: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        store_path(name)
+        parse_store(name)
 
     assert "secret" not in str(caught.value)
 
@@ -61,7 +60,8 @@ def test_what_names_no_file_is_refused_without_repeating_more_than_its_scheme(
     ],
 )
 def test_the_path_of_a_file_is_a_name(name: str) -> None:
-    assert store_path(name) == name
+    assert parse_store(name) == Path(name)
+    assert parse_file(name) == Path(name)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,9 @@ def test_the_path_of_a_file_is_a_name(name: str) -> None:
     ],
 )
 def test_a_url_names_a_file_relative_or_absolute(url: str, path: str) -> None:
-    assert store_path(url) == path
+    assert parse_store(url) == Path(path)
+
+
+def test_an_address_on_a_server_is_no_file() -> None:
+    with pytest.raises(UsageError, match=r"^postgresql://me@host/night: is no file; name one"):
+        parse_file("postgresql://me@host/night")

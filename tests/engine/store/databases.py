@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import psycopg
 
 from engine.clock import Clock
-from engine.store import ServerAddress, Store, open_store
+from engine.core.addresses import ServerAddress
+from engine.store import Store, open_store
 from engine.store.memory import Memory, open_memory_store
 from engine.store.postgres.connections import open_writer
 from engine.store.queries import counts

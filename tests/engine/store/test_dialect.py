@@ -22,8 +22,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from engine.core.addresses import ServerAddress
 from engine.store.dialect import Bulk, BulkUpsert, Statement, _Compiled
-from engine.store.location import ServerAddress
 from engine.store.postgres.connections import open_writer
 from tests.postgres import make_database
 
