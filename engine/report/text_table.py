@@ -13,17 +13,23 @@ _NARROWEST = 6
 
 @dataclass(slots=True)
 class Column:
-    """A column as seen in the first pass: its width, and whether its value ever changes."""
+    """A column as far as it was seen: its width, and whether its value ever changes."""
 
     width: int
     first: str | None = None
     varies: bool = False
 
-    def see(self, cell: str) -> None:
-        self.width = max(self.width, cell_len(cell))
+    def see(self, cell: str) -> bool:
+        """Take note of a cell; returns whether the column looks different since."""
+        if cell == self.first:
+            return False
+        width, varied = self.width, self.varies
+        self.width = max(width, cell_len(cell))
         if self.first is None:
             self.first = cell
-        self.varies = self.varies or cell != self.first
+            return True
+        self.varies = True
+        return not varied or self.width > width
 
 
 @dataclass(slots=True)

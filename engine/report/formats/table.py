@@ -1,8 +1,9 @@
-"""A table for people that fits the terminal; it needs two passes over the rows."""
+"""A table for people that fits the terminal; its first rows say how it is laid out."""
 
-from collections.abc import Mapping
+from codecs import StreamWriter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from rich.cells import cell_len
 
@@ -41,13 +42,15 @@ _OF_TESTS = ("failed", "failure_rate", "95 % interval")
 """Measures that are left out if no answer has a test."""
 _OF_CASES = ("first_rate", "cases_failed")
 """Measures that are left out if all rates of a row are the same, as they are if no case was asked twice."""
+_FIRST = 1_000
+_FIRST_CHARACTERS = 16 * 1024 * 1024
 _VALUE_MAX = 40
 """The widest that the column of a value may be."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the first pass over the rows found."""
+    """What the rows so far have in each column."""
 
     columns: dict[str, Column] = field(default_factory=dict)
     digests: dict[tuple[str, str], str | None] = field(default_factory=dict)
@@ -60,20 +63,27 @@ class Seen:
     has_tests: bool = False
     has_other_rates: bool = False
 
-    def see(self, row: Row) -> None:
+    def see(self, row: Row, cells: Mapping[str, str], values: Mapping[str, str]) -> bool:
+        """Take note of a row, its labels and measures, and its values; returns whether the table may change."""
+        known = self.has_answers, self.has_tests, self.has_other_rates, len(self.ambiguous)
         self.has_answers = self.has_answers or row.total is not None
         self.has_tests = self.has_tests or bool(row.total)
         self.has_other_rates = self.has_other_rates or (
             row.cases is not None and row.cases != row.total
         )
-        for name, cell in (_labels(row) | measures(row)).items():
-            self.columns.setdefault(name, Column(cell_len(name))).see(cell)
-        for name, seen in self.values.items():
-            seen.see(_value(row, name))
+        is_new = False
+        for name, cell in cells.items():
+            if (column := self.columns.get(name)) is None:
+                column = self.columns[name] = Column(cell_len(name))
+            is_new |= column.see(cell)
+        for name, cell in values.items():
+            is_new |= self.values[name].see(cell)
         for axis, digest in row.digests.items():
-            column, label = plain(digest_column(axis)), str(row.labels.get(axis))
-            if self.digests.setdefault((column, label), digest) != digest:
-                self.ambiguous.add(column)
+            shown, label = plain(digest_column(axis)), str(row.labels.get(axis))
+            if self.digests.setdefault((shown, label), digest) != digest:
+                self.ambiguous.add(shown)
+        found = self.has_answers, self.has_tests, self.has_other_rates, len(self.ambiguous)
+        return is_new or found != known
 
 
 async def write(sheet: Sheet[Any], stream: BinaryIO) -> None:
@@ -92,30 +102,106 @@ async def write_rows(sheet: RowSheet, stream: BinaryIO) -> None:
     """Write a table of a run's rows no wider than the sheet's width.
 
     Axes with a single value are shown once, above the table. If the others do not fit, the leading ones
-    become headings of sections, then labels are cut. A cell's error is shown below its row.
+    become headings of sections, then labels are cut. A cell's error is shown below its row. The layout is that
+    of the first 1,000 rows, so that a million need not be read before the first one is shown; a later row that
+    does not fit it has a new head.
     """
     text, width = text_to(stream, sheet.encoding), sheet.width
-    seen = Seen(values={name: Column(cell_len(name)) for name in sheet.values})
+    table = _Table(
+        sheet, text, Seen(values={name: Column(cell_len(name)) for name in sheet.values})
+    )
+    first: list[_Shown] | None = []
+    size = 0
     async for row in sheet.rows():
-        seen.see(row)
-    layout = _lay_out(seen, width, sheet.values)
-    heading: tuple[str, ...] | None = None
-    is_empty = True
-    async for row in sheet.rows():
-        if is_empty:
-            write_head(f"run {plain(sheet.run)}", layout, text, width)
-            is_empty = False
-        labels = _labels(row)
-        section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
-        if section and section != heading:
-            heading = section
-            text.write(format_section(layout, section, width) + "\n")
-        cells = {name: _value(row, name) for name in sheet.values} | labels | measures(row)
-        text.write(format_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
-        if row.error and row.error != row.state:
-            text.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
-    if is_empty:
+        shown = _show(row, sheet.values)
+        if first is None:
+            table.add(shown)
+            continue
+        first.append(shown)
+        size += sheet.count_characters(row)
+        if len(first) == _FIRST or size > _FIRST_CHARACTERS:
+            table.begin(first, is_whole=False)
+            first = None
+    if first:
+        table.begin(first, is_whole=True)
+    elif first is not None:
         text.write(cut(f"run {plain(sheet.run)}: no cells", width) + "\n")
+
+
+class _Shown(NamedTuple):
+    """A row with its cells as text."""
+
+    row: Row
+    labels: dict[str, str]
+    measures: dict[str, str]
+    values: dict[str, str]
+
+    @property
+    def cells(self) -> dict[str, str]:
+        return self.values | self.labels | self.measures
+
+
+def _show(row: Row, values: Iterable[str]) -> _Shown:
+    return _Shown(row, _labels(row), measures(row), {name: _value(row, name) for name in values})
+
+
+@dataclass(slots=True)
+class _Table:
+    """A table that is being written: its layout follows from the rows so far."""
+
+    sheet: RowSheet
+    text: StreamWriter
+    seen: Seen
+    layout: Layout = field(default_factory=Layout)
+    heading: tuple[str, ...] | None = None
+
+    def begin(self, rows: Sequence[_Shown], *, is_whole: bool) -> None:
+        """Write the head and the first rows, which are all if it `is_whole`."""
+        for shown in rows:
+            self._see(shown)
+        if not is_whole:
+            self._see_axes()
+        self._write_head()
+        for shown in rows:
+            self._write(shown)
+
+    def add(self, shown: _Shown) -> None:
+        """Write a further row; before one that the layout does not fit, a blank line and a new head."""
+        if self._see(shown):
+            before, self.layout = self.layout, self._lay_out()
+            if self.layout != before:
+                self.text.write("\n")
+                self._write_head()
+        self._write(shown)
+
+    def _see(self, shown: _Shown) -> bool:
+        return self.seen.see(shown.row, shown.labels | shown.measures, shown.values)
+
+    def _see_axes(self) -> None:
+        """Take note of the texts that rows to come will have on their axes."""
+        for name, texts in self.sheet.axes.categories.items():
+            if (column := self.seen.columns.get(plain(name))) is not None:
+                for label in texts:
+                    column.see(plain(label))
+
+    def _lay_out(self) -> Layout:
+        return _lay_out(self.seen, self.sheet.width, self.sheet.values)
+
+    def _write_head(self) -> None:
+        self.layout, self.heading = self._lay_out(), None
+        write_head(f"run {plain(self.sheet.run)}", self.layout, self.text, self.sheet.width)
+
+    def _write(self, shown: _Shown) -> None:
+        layout, width, error = self.layout, self.sheet.width, shown.row.error
+        section = tuple(shown.labels.get(name, UNKNOWN) for name in layout.sections)
+        if section and section != self.heading:
+            self.heading = section
+            self.text.write(format_section(layout, section, width) + "\n")
+        cells = shown.cells
+        line = format_line([cells.get(name, UNKNOWN) for name in layout.widths], layout)
+        self.text.write(line + "\n")
+        if error and error != shown.row.state:
+            self.text.writelines(f"{part}\n" for part in wrapped([f"    {plain(error)}"], width))
 
 
 def measures(row: Row) -> dict[str, str]:

@@ -63,3 +63,22 @@ def test_a_number_that_json_lacks_is_refused_every_time(column: str) -> None:
 
 def known(column: str) -> dict[str, Any]:
     return {column: float("nan")}
+
+
+def test_a_number_is_written_in_its_own_type_beside_an_equal_one_of_another_type() -> None:
+    lines = [
+        sheet().to_line(
+            Row(
+                labels={"model": "a"},
+                state="succeeded",
+                source=Source.MEASURED,
+                failure_rate=number,
+                seconds=number,
+            )
+        )
+        for number in (1, 1.0, 1)
+    ]
+
+    assert lines[0] == lines[2] != lines[1]
+    assert '"failure_rate": 1.0' in lines[1]
+    assert '"seconds": 1.0' in lines[1]
