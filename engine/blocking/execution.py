@@ -20,6 +20,8 @@ from engine.blocking.loop import begin
 from engine.cli import output
 from engine.cli.progress import Display, follow
 from engine.clock import SystemClock
+from engine.cluster.placed import PlacedRun
+from engine.cluster.placement import Placement
 from engine.core.errors import Interrupted, leaves
 from engine.core.runs import StopReason
 from engine.core.status import Status
@@ -40,32 +42,45 @@ _SWITCH_S = 0.001
 
 
 def execute_sweep(
-    sweep: Sweep, store: str | Path, *, accept: bool, fresh: bool, progress: bool
+    sweep: Sweep, store: str | Path, *, accept: bool, fresh: bool, progress: bool, on: str | None
 ) -> Status:
     """Submit a sweep and work on it until it is done or stops; see `Sweep.run`."""
+    placement = None if on is None else Placement.parse(on)
 
     async def submit(engine: Engine) -> Run:
-        await try_opening(sweep, engine.clock)
+        if placement is None:
+            await try_opening(sweep, engine.clock)
         return await engine.submit(sweep, accept=accept, fresh=fresh)
 
     output.say_prose(*(f"warning: {warning}" for warning in sweep.warnings))
-    return _execute(submit, store, sweep.registry, progress=progress)
+    return _execute(submit, store, sweep.registry, placement, progress=progress)
 
 
 def execute_run(
-    name: str, store: str | Path, registry: Registry | None, *, progress: bool
+    name: str,
+    store: str | Path,
+    registry: Registry | None,
+    *,
+    progress: bool,
+    on: str | None = None,
 ) -> Status:
     """Work on a run that the store has until it is done or stops; see `BlockingRun.resume`."""
     stop_if_loading()
-    return _execute(lambda engine: engine.run(name), store, registry, progress=progress)
+    placement = None if on is None else Placement.parse(on)
+    return _execute(lambda engine: engine.run(name), store, registry, placement, progress=progress)
 
 
 def _execute(
-    find: FindRun, store: str | Path, registry: Registry | None, *, progress: bool
+    find: FindRun,
+    store: str | Path,
+    registry: Registry | None,
+    placement: Placement | None,
+    *,
+    progress: bool,
 ) -> Status:
     raise_file_limit()
     with open_display(progress=progress) as display:
-        execution = _Execution(find, store, registry, display)
+        execution = _Execution(find, store, registry, placement, display)
         with _switching.often():
             status = execution.wait()
         if isinstance(display, NotebookDisplay):
@@ -83,13 +98,20 @@ class _Execution:
     """One execution, in the event loop of another thread."""
 
     def __init__(
-        self, find: FindRun, store: str | Path, registry: Registry | None, display: Display
+        self,
+        find: FindRun,
+        store: str | Path,
+        registry: Registry | None,
+        placement: Placement | None,
+        display: Display,
     ) -> None:
         self._find = find
         self._store = store
         self._registry = registry
+        self._placement = placement
         self._display = display
         self._run: Run | None = None
+        self._executable: Run | PlacedRun | None = None
         self._interrupts = _Interrupts()
         self._is_stopping = False
         self.is_cut_off = False
@@ -113,10 +135,11 @@ class _Execution:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._notice_interrupts, scope, name="interrupts")
                         self._run = run = await self._find(engine)
+                        self._executable = executable = self._place(engine, run)
                         if self._is_stopping:
-                            run.stop()
+                            executable.stop()
                         tasks.start_soon(partial(follow, run, self._display), name="progress")
-                        status = await run.execute()
+                        status = await executable.execute()
                         tasks.cancel_scope.cancel()
                 except BaseExceptionGroup as group:
                     # Callers expect the error itself; the other tasks were cancelled because of it.
@@ -126,13 +149,19 @@ class _Execution:
             self.is_cut_off = status is None
             return status or await self._run.status()
 
+    def _place(self, engine: Engine, run: Run) -> Run | PlacedRun:
+        """What executes a run: this process, or the workers of a cluster."""
+        if self._placement is None:
+            return run
+        return PlacedRun(engine, run, self._placement, self._display.say)
+
     async def _notice_interrupts(self, scope: anyio.CancelScope) -> None:
         """Stop the run after the first Ctrl-C, and end the execution after the second."""
         await self._interrupts.wait(1)
         self._display.say("stopping after the calls in flight; interrupt again to stop now")
         self._is_stopping = True
-        if self._run is not None:
-            self._run.stop()
+        if self._executable is not None:
+            self._executable.stop()
         await self._interrupts.wait(2)
         self._display.say("stopping at once; nothing that was answered is lost")
         scope.cancel()

@@ -296,9 +296,9 @@ class BlockingRun:
             read_only=False,
         )
 
-    def resume(self, *, progress: bool = True) -> Status:
+    def resume(self, *, progress: bool = True, on: str | None = None) -> Status:
         """Work on what has no answer yet, as `Sweep.run` does, and return the status at the end."""
-        self._status = execute_run(self.name, self._given, self._registry, progress=progress)
+        self._status = execute_run(self.name, self._given, self._registry, progress=progress, on=on)
         return self._status
 
     def _read(self, ask: Callable[[Run], Awaitable[T]]) -> T:
@@ -348,9 +348,10 @@ def run_sweep(
     accept: bool,
     fresh: bool,
     progress: bool,
+    on: str | None = None,
 ) -> BlockingRun:
     """Run a sweep to its end, or until it stops; see `Sweep.run`."""
-    status = execute_sweep(sweep, store, accept=accept, fresh=fresh, progress=progress)
+    status = execute_sweep(sweep, store, accept=accept, fresh=fresh, progress=progress, on=on)
     return BlockingRun(sweep.name, store, sweep.registry, status)
 
 

@@ -106,13 +106,17 @@ class Sweep(SweepFields):
         accept: bool = False,
         fresh: bool = False,
         progress: bool = True,
+        on: str | None = None,
     ) -> "BlockingRun":
         """Run the sweep to its end in a store, and return the run; what the store already has is not asked again.
 
         Blocks, also within a running event loop, and shows its `progress`. Ctrl-C, or an interrupted cell of a
         notebook, gives back what is in flight and raises Interrupted, which says how to go on. The run's status
-        says why cells are left, if any are. `accept` and `fresh` are those of `Engine.submit`. Raises
-        UsageError, StoreError and IdentityChanged as `Engine.submit` and `Run.execute` do.
+        says why cells are left, if any are. `accept` and `fresh` are those of `Engine.submit`. `on` runs it in
+        processes of this machine (`local:4`, in a script under `if __name__ == "__main__":`) or on the workers of a
+        Dask scheduler (`tcp://scheduler:8786`).
+
+        Raises UsageError, StoreError and IdentityChanged as `Engine.submit` and `Run.execute` do.
 
         Example:
             >>> again = sweep.run("halves.db", progress=False)  # asks only what has no answer
@@ -123,7 +127,7 @@ class Sweep(SweepFields):
         stop_if_loading()
         from engine.blocking import run_sweep
 
-        return run_sweep(self, store, accept=accept, fresh=fresh, progress=progress)
+        return run_sweep(self, store, accept=accept, fresh=fresh, progress=progress, on=on)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the plan."""

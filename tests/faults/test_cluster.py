@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine import RunState, open_run
 from engine.clock import SystemClock
 from engine.cluster.placement import Placement
 from engine.cluster.runner import check_place, run_lanes
@@ -291,11 +292,10 @@ def test_a_run_goes_on_and_is_paused_without_the_process_that_started_it(
 
         assert scene.status()["state"] == "paused"
         # The worker is still there, and takes up the run again.
-        command = stack.enter_context(running(scene, "resume", "--on", cluster.address))
         server.configure(latency_s=0.0)
         server.answer()
-        _, stderr = wait_ended(command)
-        assert command.returncode == 0, stderr
+        status = open_run("crisis", scene.store).resume(progress=False, on=cluster.address)
+        assert status.state is RunState.FINISHED
     assert (scene.succeeded_twice(), scene.status()["cells_done"]) == (0, 400)
 
 
