@@ -1,6 +1,7 @@
 """Commands that change a run through its store, also while other processes work on it."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from engine.core.status import Status
     from engine.session import Engine, Run
 
+_MANY = 50_000
+"""Of fewer jobs, which take some seconds, no progress is shown."""
+
 
 def pause(
     run: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
@@ -28,27 +32,45 @@ def pause(
 
     Processes that work on the run notice within seconds, and end.
     """
-    status = _change("pause", run, store)
-    if as_json:
-        output.write_json(status)
-    if status.state != "paused":
-        output.say(f"{status.run} is {status.state}: there is nothing to pause")
-        return
-    output.say(f"{status.run} is paused", f"resume:  {output.command('resume', status.run, store)}")
+    from engine.cli.running import run_command
+
+    async def apply() -> None:
+        async with open_existing(store) as engine:
+            found = await engine.run(run)
+            await found.pause()
+            state = await found.state()
+            # Before the status, which takes longer.
+            if state != "paused":
+                output.say(f"{found.name} is {state}: there is nothing to pause")
+            else:
+                resume = output.command("resume", found.name, store)
+                output.say(f"{found.name} is paused", f"resume:  {resume}")
+            if as_json:
+                output.write_json(await found.status())
+
+    run_command(apply)
 
 
 def cancel(
     run: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
     """Cancel what has no answer yet; results stay."""
-    status = _change("cancel", run, store)
-    if as_json:
-        output.write_json(status)
-    if status.state != "cancelled":
-        output.say(f"{status.run} is {status.state}: there is nothing to cancel")
-        return
-    again = output.command("retry", status.run, store, "--cancelled")
-    output.say(f"{status.run} is cancelled; its results stay", f"undo:    {again}")
+    from engine.cli.running import run_command
+
+    async def apply() -> None:
+        async with open_existing(store) as engine:
+            found = await engine.run(run)
+            await found.cancel(on_progress=_say_progress(found.name, "cancelled"))
+            state = await found.state()
+            if state != "cancelled":
+                output.say(f"{found.name} is {state}: there is nothing to cancel")
+            else:
+                again = output.command("retry", found.name, store, "--cancelled")
+                output.say(f"{found.name} is cancelled; its results stay", f"undo:    {again}")
+            if as_json:
+                output.write_json(await found.status())
+
+    run_command(apply)
 
 
 def retry(
@@ -86,6 +108,7 @@ def retry(
             failed=failed or is_default,
             cancelled=cancelled,
             unanswered=unanswered or is_default,
+            on_progress=_say_progress(found.name, "put back"),
         )
         output.say(f"{found.name}: {count:,} job{'' if count == 1 else 's'} put back")
         return count
@@ -142,13 +165,22 @@ def rename(
         output.say(f"resume:  {output.command('resume', name, store)}")
 
 
-def _change(change: Literal["pause", "cancel"], name: str | None, store: str) -> "Status":
-    from engine.cli.running import run_command
+def _say_progress(run: str, what: str) -> Callable[[int, int | None], None]:
+    """Say how many of many jobs are done; what the store knows already goes on if the command is stopped."""
+    said = 0
 
-    async def apply() -> "Status":
-        async with open_existing(store) as engine:
-            run = await engine.run(name)
-            await (run.pause() if change == "pause" else run.cancel())
-            return await run.status()
+    def say(done: int, total: int | None) -> None:
+        nonlocal said
+        if total is None and what == "cancelled":
+            output.say(f"{run}: nothing more is sent")
+        if total is None or total < _MANY:
+            return
+        if not done:
+            output.say(
+                f"{run}: {total:,} jobs are being {what}; if this is stopped, repeat it for the rest"
+            )
+        elif done - said >= _MANY:
+            said = done
+            output.say(f"{run}: {done:,} of {total:,} jobs {what}")
 
-    return run_command(apply)
+    return say

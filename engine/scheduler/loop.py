@@ -63,6 +63,8 @@ class Scheduler:
         self.progress = Progress()
         self.expanding = False
         """True while the matrix is being written: an empty queue is then not the end."""
+        self.requeueing = False
+        """True while jobs are put back into the queue, which has the same consequence."""
         self.claimed = 0
         """The number of jobs that were claimed here so far."""
         self._steering = Steering(store, clock, assignment)
@@ -287,7 +289,7 @@ class Scheduler:
 
     async def _is_done(self) -> bool:
         """Whether nothing is left to do; stops the run if what is left cannot be sent."""
-        if self.lanes.in_flight or self.expanding:
+        if self.lanes.in_flight or self.expanding or self.requeueing:
             return False
         waiting = list(self.lanes.waiting)
         if not waiting:

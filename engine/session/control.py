@@ -3,7 +3,7 @@
 from engine.core.errors import UsageError
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.scheduler import Stop
-from engine.store import RunRow, Store, refuse_if_deleting
+from engine.store import OnProgress, RunRow, Store, refuse_if_deleting
 
 
 async def find_row(store: Store, known: RunRow) -> RunRow:
@@ -33,9 +33,9 @@ async def activate(
     return await store.runs.activate(known.id, account, account_label, joins=joins)
 
 
-async def cancel_open(store: Store, run_id: int) -> int:
+async def cancel_open(store: Store, run_id: int, on_progress: OnProgress | None = None) -> int:
     """Cancel the jobs of a cancelled run that have no answer; returns how many, once all are."""
-    count = await store.queue.cancel(run_id)
+    count = await store.queue.cancel(run_id, on_progress)
     await store.runs.set_state(
         run_id,
         RunState.CANCELLED,

@@ -129,9 +129,18 @@ class Execution:
                 scheduler.expanding = True
                 write_jobs = partial(self._expansion().write_jobs, scheduler)
                 tasks.start_soon(run_until_lost, write_jobs, name="expand")
+            if self._row.requeueing is not None:
+                scheduler.requeueing = True
+                tasks.start_soon(run_until_lost, self._complete_requeueing, name="requeue")
             stop = await scheduler.run()
             tasks.cancel_scope.cancel()
         return stop
+
+    async def _complete_requeueing(self) -> None:
+        """Put back what a `retry` that was interrupted has left, beside the jobs that are sent."""
+        await self._store.queue.complete_requeueing(self._row)
+        self.scheduler.requeueing = False
+        await self.scheduler.refresh()
 
     def _expansion(self) -> Expansion:
         return Expansion(

@@ -26,7 +26,7 @@ from engine.session.reporting import MOST_EVENTS, gather_report
 from engine.session.status import StatusReader
 from engine.session.verdicts import RunVerdicts
 from engine.settings import Settings
-from engine.store import RunRow, Store
+from engine.store import OnProgress, RunRow, Store
 from engine.sweep import Sweep, SweepFacts
 
 
@@ -304,6 +304,18 @@ class Run(RunVerdicts):
         job_id, _ = await inspection.find_job(self._store, str(name), row)
         return await inspection.details(self._store, self.facts, row, job_id)
 
+    async def state(self) -> RunState:
+        """The state of the run as the store has it now; `status` counts jobs and answers as well.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         return (await (await engine.run("halves")).state()).value
+            >>> anyio.run(main)
+            'finished'
+        """
+        return (await self._find_row()).state
+
     async def pause(self) -> None:
         """Let every process that works on the run start nothing more, and end.
 
@@ -327,11 +339,13 @@ class Run(RunVerdicts):
         """
         await activate(self._store, self._row)
 
-    async def cancel(self) -> int:
+    async def cancel(self, *, on_progress: OnProgress | None = None) -> int:
         """Cancel all jobs without an answer and keep all answers; returns the number of jobs cancelled.
 
         A finished run stays finished. Many jobs are cancelled in parts: if this is interrupted, the run is
-        cancelled and its message says that jobs remain, which `cancel` or `execute` cancels.
+        cancelled and its message says that jobs remain, which `cancel` or `execute` cancels. `on_progress` is
+        called with how many jobs are done and of how many: with 0 and None once the run is cancelled, so that
+        nothing more is sent, and then after each part.
         """
         await self._find_row()
         await self._store.runs.set_state(
@@ -341,17 +355,25 @@ class Run(RunVerdicts):
             message="not all of its jobs are cancelled yet; `nightsweep cancel` again cancels the rest",
             unless=(RunState.FINISHED,),
         )
-        return await cancel_open(self._store, self._row.id)
+        if on_progress is not None:
+            on_progress(0, None)
+        return await cancel_open(self._store, self._row.id, on_progress)
 
     async def retry(
-        self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
+        self,
+        *,
+        failed: bool = True,
+        cancelled: bool = False,
+        unanswered: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> int:
         """Put jobs back into the queue, with all their attempts; returns the number of jobs.
 
         `failed`, `cancelled` and `unanswered` select which; `unanswered` are jobs whose answer lacks
         questions, which is kept until there is a new one. Many jobs are put back in parts: if this is
-        interrupted, the run is active and its message says that jobs remain. Nothing is sent before
-        `execute`.
+        interrupted, the run is active and its message says that jobs remain, which `execute` puts back beside
+        those that it sends. Nothing is sent before `execute`. `on_progress` is called as by `cancel`: with 0
+        and None once the store knows what is to be put back.
         """
         states = [
             *[State.FAILED] * failed,
@@ -359,4 +381,4 @@ class Run(RunVerdicts):
             *[State.SUCCEEDED] * unanswered,
         ]
         await self._find_row()
-        return await self._store.queue.requeue(self._row.id, states)
+        return await self._store.queue.requeue(self._row.id, states, on_progress)

@@ -4,6 +4,7 @@ Only this package speaks SQL. `open_store` opens a store for work, `open_for_rea
 the engine uses it through `Store`.
 """
 
+from engine.store.changes.in_parts import OnProgress
 from engine.store.database import LOG_MAX_BYTES
 from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import is_store_on_server, open_for_reading, open_store
@@ -55,6 +56,7 @@ __all__ = [
     "Memory",
     "NewJob",
     "NewRun",
+    "OnProgress",
     "Outcome",
     "QuotaKey",
     "RunFingerprint",

@@ -265,6 +265,10 @@ class Worker:
         await self._liveness.look()
         return not all(self._liveness.has_gone(worker_id) for worker_id, _ in found)
 
+    def has_ended(self, worker_id: str) -> bool:
+        """Whether a worker has no process any more; also True of this one, for what it was stopped in."""
+        return worker_id == self.id or self._liveness.has_gone(worker_id)
+
     async def record_heartbeat(self) -> None:
         """Record that this worker is alive, even if another has declared it dead.
 

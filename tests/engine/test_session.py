@@ -686,3 +686,81 @@ async def test_a_sweep_that_never_folds_asks_no_service_how(tmp_path: Path) -> N
 class _Unasked(ScriptedKind):
     async def prepare(self, client: Any) -> Self:
         raise AssertionError("not asked for here")
+
+
+async def test_what_an_interrupted_retry_has_left_is_put_back_by_the_next_execution(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr("engine.store.queries.parts.PART", 2)
+    memory, told = Memory(), []
+    broken = ScriptedService(lambda _: Permanent("no"))
+    async with opened(memory, broken, clock) as engine, clock.jumping():
+        run, _ = await finished(engine, sweep(broken, repeats=5))
+        async with anyio.create_task_group() as tasks:
+
+            def stop_after_first_part(done: int, total: int | None) -> None:
+                told.append((done, total))
+                if done:
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(partial(run.retry, on_progress=stop_after_first_part))
+        left = await run.status()
+
+    service = ScriptedService(good)
+    async with opened(memory, service, clock) as engine, clock.jumping():
+        status = await (await engine.run()).execute()
+        again = await (await engine.run()).execute()
+
+    assert told == [(0, None), (0, 5), (2, 5)]
+    assert (left.jobs["pending"], left.jobs["failed"]) == (2, 3)
+    assert "not all jobs are requeued yet" in left.message
+    assert (status.jobs["succeeded"], status.state, status.message) == (5, RunState.FINISHED, "")
+    assert (again.state, len(service.recording.started)) == (RunState.FINISHED, 5)
+
+
+async def test_a_run_that_is_cancelled_while_a_retry_is_under_way_stays_cancelled(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr("engine.store.queries.parts.PART", 2)
+    service = ScriptedService(lambda _: Permanent("no"))
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
+        run, _ = await finished(engine, sweep(service, repeats=5))
+        await run.retry()
+        await run.cancel()
+        parts: list[int] = []
+        async with anyio.create_task_group() as tasks:
+
+            def cancel_after_first_part(done: int, _total: int | None) -> None:
+                parts.append(done)
+                if done == 2:
+                    tasks.start_soon(run.cancel)
+
+            await run.retry(failed=False, cancelled=True, on_progress=cancel_after_first_part)
+        status = await run.status()
+
+    assert parts[-1] == 5
+    assert status.state is RunState.CANCELLED
+    assert status.jobs["cancelled"] == 5
+
+
+async def test_a_run_is_cancelled_before_its_jobs_are(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr("engine.store.queries.parts.PART", 2)
+    service = ScriptedService(lambda _: Permanent("no"))
+    seen: list[tuple[int, int | None]] = []
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
+        run, _ = await finished(engine, sweep(service, repeats=5))
+        await run.retry()
+        async with anyio.create_task_group() as tasks:
+
+            def stop_at_once(done: int, total: int | None) -> None:
+                seen.append((done, total))
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(partial(run.cancel, on_progress=stop_at_once))
+        state, left = await run.state(), await run.status()
+
+    assert seen[0] == (0, None)
+    assert state is RunState.CANCELLED
+    assert left.jobs["pending"] > 0

@@ -5,7 +5,7 @@ from collections.abc import (
     Callable,
     Sequence,
 )
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Select
 from sqlalchemy.engine import Connection
@@ -19,6 +19,9 @@ from engine.store.queries import (
 from engine.store.writer import Writer
 
 T = TypeVar("T")
+
+OnProgress: TypeAlias = Callable[[int, int | None], None]
+"""Is told how many things are done of how many; None while these are being counted."""
 
 
 def _on_part(
@@ -40,17 +43,25 @@ class PartWriter:
         return await self._database.ask(lambda connection: parts.ids_of(connection, query))
 
     async def write(
-        self, things: Sequence[T], work: Callable[[Connection, Sequence[T], bool], int]
+        self,
+        things: Sequence[T],
+        work: Callable[[Connection, Sequence[T], bool], int],
+        on_progress: OnProgress | None = None,
     ) -> int:
         """Run `work` for each part of `things`, each in its own transaction; returns the sum of its values.
 
-        `work` takes the connection, the part, and whether it is the last one.
+        `work` takes the connection, the part, and whether it is the last one. `on_progress` is called before the first
+        part and after each, with how many of the things are done.
         """
         self._database.check_writable()
         left, total = len(things), 0
+        if on_progress is not None:
+            on_progress(0, len(things))
         for part in parts.parts(things):
             left -= len(part)
             total += await self._writer.write(_on_part(work, part, is_last=not left))
+            if on_progress is not None:
+                on_progress(len(things) - left, len(things))
             if left:
                 await self._clock.sleep(parts.PAUSE_S)
         return total

@@ -16,7 +16,7 @@ from engine.core.errors import StoreError
 from engine.core.lanes import LaneState
 from engine.core.states import State
 from engine.store.batch import Work
-from engine.store.changes.in_parts import PartWriter
+from engine.store.changes.in_parts import OnProgress, PartWriter
 from engine.store.queries import (
     claims,
     clocks,
@@ -26,6 +26,7 @@ from engine.store.queries import (
     runs,
     workers,
 )
+from engine.store.queries.runs import Requeueing, RunRow
 from engine.store.requests import (
     Claim,
     LaneGrant,
@@ -130,33 +131,60 @@ class QueueChanges:
             lambda connection: lanes.publish(connection, run_id, self._worker.id, states, now=now)
         )
 
-    async def cancel(self, run_id: int) -> int:
+    async def cancel(self, run_id: int, on_progress: OnProgress | None = None) -> int:
         """Cancel the jobs that are not in flight, including those of dead workers; returns how many.
 
-        Many jobs are cancelled in parts; if that is interrupted, it has to be repeated.
+        Many jobs are cancelled in parts; if that is interrupted, it has to be repeated. `on_progress` is called
+        before the first part and after each.
         """
         await self._worker.reclaim_from_dead()
         ids = await self._parts.ids(queue.select_claimable(run_id))
         return await self._parts.write(
-            ids, lambda connection, part, _: queue.cancel(connection, part)
+            ids, lambda connection, part, _: queue.cancel(connection, part), on_progress
         )
 
-    async def requeue(self, run_id: int, states: Iterable[State]) -> int:
+    async def requeue(
+        self, run_id: int, states: Iterable[State], on_progress: OnProgress | None = None
+    ) -> int:
         """Requeue the jobs in these states, succeeded ones only with unanswered questions; returns how many.
 
-        The run becomes active. Many jobs are requeued in parts; if that is interrupted, the run's message says so.
+        The run becomes active. Many jobs are requeued in parts; if that is interrupted, the run's message says so,
+        and its row has what is left for `complete_requeueing`. `on_progress` is called once that is committed, before
+        the first part and after each.
         """
-        wanted = tuple(states)
+        wanted = Requeueing(worker=self._worker.id, states=tuple(states))
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: runs.begin_requeueing(connection, run_id, wanted, now=now)
+        )
+        if on_progress is not None:
+            on_progress(0, None)
+        return await self._requeue(run_id, wanted.states, on_progress)
+
+    async def complete_requeueing(self, of: RunRow) -> int:
+        """Requeue what a process that has ended was requeueing when `of` was read; returns how many jobs."""
+        if of.requeueing is None or not self._worker.has_ended(of.requeueing.worker):
+            return 0
+        return await self._requeue(of.id, of.requeueing.states, None)
+
+    async def _requeue(
+        self, run_id: int, wanted: Sequence[State], on_progress: OnProgress | None
+    ) -> int:
         ids = await self._parts.ids(queue.select_requeueable(run_id, wanted))
 
         def work(connection: Connection, part: Sequence[int], is_last: bool) -> int:
+            if runs.find_requeueing(connection, run_id) is None:
+                # The run was cancelled meanwhile.
+                return 0
             count = queue.requeue(connection, part, wanted)
             if count or is_last:
                 now = self._clock.now()
                 runs.reopen(connection, run_id, is_cut_short=not is_last, now=now)
             return count
 
-        return await self._parts.write(ids, work)
+        count = await self._parts.write(ids, work, on_progress)
+        await self._writer.write(lambda connection: runs.end_requeueing(connection, run_id))
+        return count
 
     async def follow_clock(self) -> float:
         """Shorten waits that grew because the clock was set back; returns by how many seconds."""

@@ -11,13 +11,15 @@ from sqlalchemy.engine import Connection
 from engine.core.errors import IdentityChanged, UsageError
 from engine.core.provenance import SERVICE, Difference, Fact, differences, to_record
 from engine.core.runs import EventKind, RunState, StopReason
+from engine.core.states import State
 from engine.store.dialect import Statement
 from engine.store.queries import events
 from engine.store.queries.queue import RUNNING, has_open_jobs
 from engine.store.schema import job, quota, result, run, worker
 
 _RETRY_CUT_SHORT = (
-    "not all jobs are requeued yet; repeat the same `nightsweep retry` to requeue the rest"
+    "not all jobs are requeued yet; `nightsweep resume` requeues the rest, and so does the same"
+    " `nightsweep retry`"
 )
 
 # A run that is executed asks this every second.
@@ -56,6 +58,16 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Requeueing:
+    """A change that puts jobs of a run back into the queue, in several transactions."""
+
+    worker: str
+    """The worker that makes it."""
+    states: tuple[State, ...]
+    """The states of the jobs, as `queue.requeue` takes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """A row of `run`; times are seconds since the epoch."""
 
@@ -82,6 +94,8 @@ class RunRow:
     """The generation that asked everything again; answers to jobs of earlier generations do not count."""
     account: str | None = None
     """The account whose rates and quota it used last; None if it was never executed."""
+    requeueing: Requeueing | None = None
+    """The jobs that are being put back into the queue; None if there are none."""
 
     @property
     def is_expanded(self) -> bool:
@@ -292,6 +306,44 @@ def set_state(
         .where(run.c.id == run_id, run.c.state.not_in([*unless, RunState.DELETING]))
         .values(state=state, reason=reason, message=message, resume_at=resume_at, updated_at=now)
     )
+    if state is RunState.CANCELLED:
+        # What is not put back yet stays as it is.
+        end_requeueing(connection, run_id)
+
+
+def begin_requeueing(
+    connection: Connection, run_id: int, wanted: Requeueing, *, now: float
+) -> None:
+    """Record that jobs of a run are about to be put back into the queue, so that another process can complete it.
+
+    What another such change has left undone is added to it.
+    """
+    before = find_requeueing(connection, run_id)
+    states = dict.fromkeys([*wanted.states, *(before.states if before else ())])
+    found = json.dumps({"worker": wanted.worker, "states": list(states)})
+    connection.execute(
+        update(run)
+        .where(run.c.id == run_id, run.c.state != RunState.DELETING)
+        .values(requeueing=found, updated_at=now)
+    )
+
+
+def find_requeueing(connection: Connection, run_id: int) -> Requeueing | None:
+    """The jobs of a run that are being put back into the queue; None if there are none."""
+    query = select(run.c.requeueing).where(run.c.id == run_id)
+    return _load_requeueing(connection.execute(query).scalar_one_or_none())
+
+
+def end_requeueing(connection: Connection, run_id: int) -> None:
+    """Record that no job of a run is being put back into the queue."""
+    connection.execute(update(run).where(run.c.id == run_id).values(requeueing=None))
+
+
+def _load_requeueing(kept: str | None) -> Requeueing | None:
+    if kept is None:
+        return None
+    found = json.loads(kept)
+    return Requeueing(worker=found["worker"], states=tuple(map(State, found["states"])))
 
 
 def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: float) -> None:
@@ -398,6 +450,7 @@ def run_row(row: RowMapping) -> RunRow:
             "sweep": json.loads(row["sweep"]),
             "state": RunState(row["state"]),
             "provenance": None if provenance is None else json.loads(provenance),
+            "requeueing": _load_requeueing(row["requeueing"]),
         }
     )
 

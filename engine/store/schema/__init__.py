@@ -21,7 +21,7 @@ from engine.store.schema.metadata import metadata
 from engine.store.schema.runs import document, event, lane, run
 from engine.store.schema.workers import store_value, worker
 
-HEAD = "0026"
+HEAD = "0027"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 __all__ = [

@@ -45,6 +45,8 @@ run = Table(
     Column("account", Text),
     # The last matrix that was completely in `job`, as JSON: its values with their ranks, and its generation.
     Column("layout", Text),
+    # Which jobs are being put back into the queue, and by which worker: JSON; null once all of them are.
+    Column("requeueing", Text),
     CheckConstraint(one_of("state", RunState), name="state"),
 )
 
