@@ -57,7 +57,13 @@ async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_
     half = scratch.states()
     async with clock.jumping():
         cancelled = await store.queue.cancel(run.id)
-    await cut_short(clock, partial(store.queue.requeue, run.id, [State.CANCELLED]))
+    async with anyio.create_task_group() as tasks:
+
+        def stop_after_first_part(done: int, _total: int | None) -> None:
+            if done:
+                tasks.cancel_scope.cancel()
+
+        await store.queue.requeue(run.id, [State.CANCELLED], stop_after_first_part)
     found_row = await store.reader.find_run(run.name)
     async with clock.jumping():
         back = await store.queue.requeue(run.id, [State.CANCELLED])
