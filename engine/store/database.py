@@ -6,7 +6,7 @@ statements do not depend on whether that happens in a thread, through an asynchr
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -66,6 +66,10 @@ class Liveness(Protocol):
         ...
 
 
+class UnknownCommit(Exception):
+    """A commit whose answer was lost: only the database knows whether it was made."""
+
+
 class Database(Protocol):
     """The database of one open store, within one process."""
 
@@ -95,7 +99,8 @@ class Database(Protocol):
         """Run `work` in a write transaction; returns its value once that is committed and durable.
 
         An exception from `work` rolls the transaction back. The writer awaits each transaction before it begins the
-        next. Raises the driver's own errors, for `explain` and `is_passing`; StoreLost if the store has vanished;
+        next. Raises the driver's own errors, for `explain` and `is_passing`; one of them that is an UnknownCommit
+        if only the server knows whether the transaction was committed; StoreLost if the store has vanished;
         UsageError if it is only read.
         """
         ...
@@ -106,6 +111,17 @@ class Database(Protocol):
         `question` may be run again if the snapshot was disturbed, so it must not have side effects; keep it short.
         Questions may run concurrently. Raises StoreError if the database cannot be read.
         """
+        ...
+
+    async def was_committed(self, error: Any) -> bool:
+        """Whether the transaction behind an UnknownCommit, which `transact` raised, was committed.
+
+        Once it has returned, that does not change. Raises the driver's own errors while that cannot be told.
+        """
+        ...
+
+    def wait_for_server(self, *, is_wanted: bool) -> None:
+        """Set whether questions wait for a server that cannot be reached, without limit, instead of failing."""
         ...
 
     async def explain(self, error: Exception) -> StoreError:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from os import getpid
 from pathlib import Path
 from socket import gethostname
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 from weakref import finalize
 
@@ -143,6 +143,13 @@ class MemoryDatabase:
                 return question(connection)
         except DBAPIError as error:
             raise explain(error, self.path) from error
+
+    async def was_committed(self, error: Any) -> bool:
+        """Never called, because a commit always says how it ended."""
+        raise AssertionError("the end of a commit is always known")
+
+    def wait_for_server(self, *, is_wanted: bool) -> None:
+        """There is no server to wait for."""
 
     async def explain(self, error: Exception) -> StoreError:
         """An error in the user's words."""

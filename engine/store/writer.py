@@ -12,7 +12,7 @@ The first transaction also registers this worker, so a process that only reads w
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
 from engine.store.batch import Change, Preparation, Transaction, Work, paid_of, prepare
-from engine.store.database import Database
+from engine.store.database import Database, UnknownCommit
 from engine.store.requests import CallReply, Outcome
 from engine.store.spill import Spill
 
@@ -58,6 +58,20 @@ class Piggyback(Generic[T]):
 
     prepare: Preparation[T]
     deliver: Callable[[T], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _UnknownBatch:
+    """The changes of a commit whose answer was lost; their values are set already."""
+
+    error: UnknownCommit
+    changes: Sequence[Change[Any]]
+
+    def leave_rest(self, batch: list[Change[Any]], waiting: deque[Change[Any]]) -> None:
+        """Remove from a batch what was not part of that commit, and have it wait for the next one."""
+        made = {id(change) for change in self.changes}
+        waiting.extendleft(change for change in reversed(batch) if id(change) not in made)
+        batch[:] = [change for change in batch if id(change) in made]
 
 
 class Writer:
@@ -160,11 +174,17 @@ class Writer:
         Yields a function that ends this before the block does.
         """
         block = object()
-        self._retrying.add(block)
-        try:
-            yield lambda: self._retrying.discard(block)
-        finally:
+
+        def stop() -> None:
             self._retrying.discard(block)
+            self._database.wait_for_server(is_wanted=self.is_retrying_commits)
+
+        self._retrying.add(block)
+        self._database.wait_for_server(is_wanted=True)
+        try:
+            yield stop
+        finally:
+            stop()
 
     def fail_fast(self) -> None:
         """Stop waiting for locks and for the disk: changes that cannot be committed now fail."""
@@ -271,9 +291,15 @@ class Writer:
 
         Changes with less patience fail meanwhile and are removed from the batch.
         """
+        unknown: _UnknownBatch | None = None
         while batch:
             began = perf_counter()
             try:
+                if unknown is not None and await self._was_committed(unknown):
+                    self.has_arrived = True
+                    unknown.leave_rest(batch, self._waiting)
+                    return self._end_trouble(None)
+                unknown = None
                 transaction = prepare(batch)
                 await self._reserve(transaction)
                 async with self.turn:
@@ -287,6 +313,8 @@ class Writer:
                 trouble = await self._database.explain(error)
                 if not (isinstance(error, OperationalError) and self._database.is_passing(error)):
                     return self._end_trouble(trouble)
+                if isinstance(error, UnknownCommit):
+                    unknown = _UnknownBatch(error, list(batch))
                 self._report(trouble)
                 await self._wait(batch, trouble)
             except Exception as error:
@@ -294,6 +322,10 @@ class Writer:
             else:
                 return self._end_trouble(None)
         return None
+
+    async def _was_committed(self, unknown: "_UnknownBatch") -> bool:
+        async with self.turn:
+            return await self._database.was_committed(unknown.error)
 
     async def _reserve(self, transaction: Transaction) -> None:
         """Reserve space in the side file before a commit of paid answers can fail."""

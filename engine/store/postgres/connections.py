@@ -1,8 +1,9 @@
 """How connections to a PostgreSQL server are made: durable commits, plain numbers, a limit on waiting for locks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import sqlalchemy
 from psycopg import AsyncConnection, Connection
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
@@ -28,7 +29,8 @@ _CONNECTING = {
     "tcp_user_timeout": "30000",
 }
 """Settings of libpq that apply unless the address has others."""
-_READERS = 4
+READERS = 4
+"""The number of connections for reading."""
 _URL = "postgresql+psycopg://"
 _SETTINGS = (
     # An answer is acknowledged only once it would survive a power cut.
@@ -100,7 +102,7 @@ def open_readers(address: ServerAddress, prepare: Callable[[Any], None]) -> Asyn
         _URL,
         async_creator=lambda: _connect_async(address),
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=_READERS,
+        pool_size=READERS,
         max_overflow=0,
         pool_timeout=LOCK_TIMEOUT_S,
         hide_parameters=True,
@@ -123,3 +125,17 @@ def _prepare_each(engine: Engine, prepare: Callable[[Any], None]) -> None:
         prepare(cursor)
         cursor.close()
         connection.commit()
+
+
+def driver_connection(connection: sqlalchemy.Connection) -> Connection[Any]:
+    """The driver's connection behind one of SQLAlchemy of the writer."""
+    return cast("Connection[Any]", connection.connection.driver_connection)
+
+
+def discard_if_closed(connection: sqlalchemy.Connection) -> None:
+    """Do not use a connection again that was cut.
+
+    SQLAlchemy notices that only for statements that it executes itself: see `engine.store.dialect`.
+    """
+    if not connection.invalidated and driver_connection(connection).closed:
+        connection.invalidate()

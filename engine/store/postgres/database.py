@@ -7,10 +7,11 @@ granted. A read sees one snapshot.
 The writer runs whole transactions in a thread of its own; reads are asynchronous. Both use psycopg.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
 import psycopg
@@ -21,20 +22,28 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from engine.clock import AnchoredClock, Clock
+from engine.clock import AnchoredClock, Clock, SystemClock
 from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
 from engine.locations import Location
 from engine.store.database import refuse_if_read_only
-from engine.store.postgres.connections import open_readers, open_writer
-from engine.store.postgres.errors import explain, is_passing
+from engine.store.postgres.commits import CommitUnknown, StartedTransaction, was_committed
+from engine.store.postgres.connections import (
+    READERS,
+    discard_if_closed,
+    driver_connection,
+    open_readers,
+    open_writer,
+)
+from engine.store.postgres.errors import explain, is_connection_lost, is_passing
 from engine.store.postgres.liveness import SessionIdentity, SessionLiveness
 from engine.store.postgres.locks import LOCK_WORKER, LOCK_WRITING, key_of
 from engine.store.spill import Spill
 
 T = TypeVar("T")
 
+_RETRY_INTERVAL_S = 1.0
 _CLOCK_READINGS = 5
 """How often the server's clock is read at once; the reading of the shortest round trip counts."""
 
@@ -43,12 +52,6 @@ def side_files_folder(address: ServerAddress) -> Path:
     """The folder of this user for answers that cannot be committed to a database."""
     digest = blake2b(address.url.encode(), digest_size=8).hexdigest()
     return user_state_path("nightsweep") / "workers" / digest
-
-
-class CommitUnknown(OperationalError):
-    """The connection was lost during a COMMIT, so that only the server knows whether it was made."""
-
-    xid: int
 
 
 class PostgresDatabase:
@@ -64,6 +67,8 @@ class PostgresDatabase:
         self.side_files: Path | None = None if identity is None else side_files_folder(address)
         self.is_failing_fast = False
         self._is_interrupted = False
+        self._is_waiting_for_server = False
+        self._is_closed = False
         self._thread = anyio.CapacityLimiter(1)
         self._writing: psycopg.Connection[Any] | None = None
         """The connection of the transaction that is running."""
@@ -83,31 +88,98 @@ class PostgresDatabase:
     def _transact(self, work: Callable[[Connection], T]) -> T:
         if self._is_interrupted:
             raise StoreError(f"{self.path}: the transaction was interrupted")
-        with self._writer.connect() as connection:
-            self._writing = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        with self._begin_writing() as (connection, started):
+            value = work(connection)
             try:
-                with connection.begin():
-                    connection.exec_driver_sql(LOCK_WRITING)
-                    value = work(connection)
-            except BaseException:
-                if self._writing.closed:
-                    connection.invalidate()
-                raise
-            finally:
-                self._writing = None
+                connection.commit()
+            except OperationalError as error:
+                raise CommitUnknown(error, started) from error
         return value
 
+    @contextmanager
+    def _begin_writing(self) -> Iterator[tuple[Connection, StartedTransaction]]:
+        """Begin a write transaction; it is rolled back unless the block commits it."""
+        with ExitStack() as stack:
+            connection, started = self._lock_writing(stack)
+            try:
+                yield connection, started
+            finally:
+                self._release(connection)
+
+    def _lock_writing(self, stack: ExitStack) -> tuple[Connection, StartedTransaction]:
+        for is_last in (False, True):
+            connection = stack.enter_context(self._writer.connect())
+            self._writing = driver_connection(connection)
+            try:
+                xid, process, _ = connection.exec_driver_sql(LOCK_WRITING).one()
+                return connection, StartedTransaction(xid, process)
+            except OperationalError as error:
+                self._release(connection)
+                connection.close()
+                # A connection that was cut while it was idle is replaced: nothing was lost with it.
+                if is_last or not is_connection_lost(error):
+                    raise
+            except BaseException:
+                self._release(connection)
+                raise
+        raise AssertionError("the last try returns or raises")
+
+    def _release(self, connection: Connection) -> None:
+        self._writing = None
+        discard_if_closed(connection)
+
+    async def was_committed(self, error: CommitUnknown) -> bool:
+        """Ask the server whether the transaction of this error was committed, after which that is settled.
+
+        Raises the driver's own errors while the server cannot be asked, or does not know yet.
+        """
+        return await to_thread.run_sync(self._look_up, error.started, limiter=self._thread)
+
+    def _look_up(self, started: StartedTransaction) -> bool:
+        with self._writer.connect() as connection:
+            try:
+                return was_committed(connection, started)
+            finally:
+                discard_if_closed(connection)
+
     async def ask(self, question: Callable[[Connection], T]) -> T:
-        """Answer one question from one snapshot."""
-        await checkpoint_if_cancelled()
-        try:
-            # Shielded because it is short, and a cancelled connection would be closed by its driver.
-            with anyio.CancelScope(shield=True):
-                async with self._reader.begin() as connection:
-                    answer = await connection.run_sync(question)
-        except (DBAPIError, PoolTimeout) as error:
-            raise explain(error, self._address) from error
-        return answer
+        """Answer one question from one snapshot.
+
+        While a run is executed, it waits for a server that cannot be reached, as commits do.
+        """
+        tries = 0
+        while True:
+            await checkpoint_if_cancelled()
+            if self._is_closed:
+                raise StoreError(f"{self.path}: the store is closed")
+            try:
+                return await self._ask_once(question)
+            except (DBAPIError, PoolTimeout) as error:
+                is_lost = is_connection_lost(error)
+                # Connections that were cut while they were idle are replaced.
+                if is_lost and tries < READERS:
+                    tries += 1
+                    continue
+                if not (self._is_waiting_for_server and is_passing(error)) or self.is_failing_fast:
+                    raise explain(error, self._address) from error
+            await SystemClock().sleep(_RETRY_INTERVAL_S)
+
+    async def _ask_once(self, question: Callable[[Connection], T]) -> T:
+        def answer(connection: Connection) -> T:
+            try:
+                return question(connection)
+            finally:
+                discard_if_closed(connection)
+
+        # Shielded because it is short, and a cancelled connection would be closed by its driver.
+        with anyio.CancelScope(shield=True):
+            async with self._reader.begin() as connection:
+                found = await connection.run_sync(answer)
+        return found
+
+    def wait_for_server(self, *, is_wanted: bool) -> None:
+        """Set whether questions wait for a server that cannot be reached, instead of failing."""
+        self._is_waiting_for_server = is_wanted
 
     async def explain(self, error: Exception) -> StoreError:
         """Translate an error into the user's words."""
@@ -136,7 +208,8 @@ class PostgresDatabase:
         self.is_failing_fast = True
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and open no more."""
+        self._is_closed = True
         await self._reader.dispose()
         await to_thread.run_sync(self._writer.dispose, limiter=self._thread)
 

@@ -5,15 +5,18 @@ from psycopg import Error, errors
 from engine.core.addresses import ServerAddress
 from engine.core.errors import StoreError
 
-_PASSING = (
-    # A server that starts, stops, or has too many connections; a connection that was cut.
-    errors.CannotConnectNow,
-    errors.TooManyConnections,
+_LOST = (
+    # The server says why it ends a connection, or refuses one.
     errors.AdminShutdown,
     errors.CrashShutdown,
+    errors.CannotConnectNow,
     errors.ConnectionException,
     errors.ConnectionFailure,
     errors.IdleSessionTimeout,
+)
+_PASSING = (
+    *_LOST,
+    errors.TooManyConnections,
     # A former primary after a failover.
     errors.ReadOnlySqlTransaction,
     # Another transaction is in the way.
@@ -34,6 +37,8 @@ def original(error: BaseException) -> BaseException:
 def is_connection_lost(error: BaseException) -> bool:
     """Whether an error shows that there is no connection to the server."""
     found = original(error)
+    if isinstance(found, _LOST):
+        return True
     return isinstance(found, errors.OperationalError) and found.sqlstate is None
 
 

@@ -11,8 +11,14 @@ _WRITING, _MIGRATING = 0x6E73_7772, 0x6E73_6D67
 """The first keys of these locks; the second is the id of the schema."""
 _SCHEMA = "CAST(CAST(to_regnamespace(current_schema()) AS oid) AS bigint)::bit(32)::int"
 
-LOCK_WRITING = f"SELECT pg_advisory_xact_lock({_WRITING}, {_SCHEMA})"
-"""Waits for the write transactions of all other workers; held until the transaction ends."""
+LOCK_WRITING = (
+    "SELECT CAST(pg_current_xact_id() AS text), pg_backend_pid(),"
+    f" pg_advisory_xact_lock({_WRITING}, {_SCHEMA})"
+)
+"""Waits for the write transactions of all other workers; held until the transaction ends.
+
+Returns the transaction's id and that of the session's process, so that a COMMIT without an answer can be looked up.
+"""
 LOCK_MIGRATION = f"SELECT pg_advisory_xact_lock({_MIGRATING}, {_SCHEMA})"
 """Waits for migrations by other processes; held until the transaction ends."""
 LOCK_WORKER = "SELECT pg_advisory_lock_shared(%s)"

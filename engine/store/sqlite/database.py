@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio import to_thread
@@ -149,6 +149,13 @@ class SQLiteDatabase:
                 self.refuse_if_lost()
             raise explain(error, self.path) from error
         return answer
+
+    async def was_committed(self, error: Any) -> bool:
+        """Never called, because a commit always says how it ended."""
+        raise AssertionError("the end of a commit is always known")
+
+    def wait_for_server(self, *, is_wanted: bool) -> None:
+        """There is no server to wait for."""
 
     async def explain(self, error: Exception) -> StoreError:
         """Translate an error into the user's words; for a locked store, name the process that holds the lock."""
