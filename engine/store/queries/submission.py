@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from sqlalchemy import (
-    Integer,
     and_,
     bindparam,
     case,
@@ -239,7 +238,7 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
                     cells=bindparam("asked"),
                     cell_count=bindparam("count"),
                     past_cells=bindparam("past"),
-                    place=func.coalesce(bindparam("at", type_=Integer), job.c.place),
+                    place=func.coalesce(bindparam("at", type_=job.c.place.type), job.c.place),
                     **values,
                 ),
                 [
