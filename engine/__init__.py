@@ -11,6 +11,7 @@ from engine.shadowing import install_finder
 if TYPE_CHECKING:
     from engine.blocking import BlockingRun, open_run
     from engine.core.cases import CaseRow
+    from engine.core.cell_counts import CellCount
     from engine.core.comparisons import (
         CaseChange,
         Change,
@@ -85,6 +86,7 @@ __all__ = [
     "CaseChange",
     "CaseRow",
     "CaseShare",
+    "CellCount",
     "Certainty",
     "Change",
     "ChangedText",
@@ -208,6 +210,7 @@ _HOMES = {
     ),
     **dict.fromkeys(("BlockingRun", "open_run"), "engine.blocking"),
     "CaseRow": "engine.core.cases",
+    "CellCount": "engine.core.cell_counts",
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("BlockingContext", "FunctionJob", "JobContext", "job"), "engine.functions"),
     **dict.fromkeys(("ListedTest", "Listing"), "engine.core.listed_tests"),

@@ -45,6 +45,75 @@ WHERE state IN ('failed', 'waiting') AND cell_count > 0
 GROUP BY 1, 2, 3, 4
 """,
 )
+_FILL_CELLS = {
+    "sqlite": """
+INSERT INTO cell_count
+    (run_id, labels, threshold, unanswered, tests_each, cells, ended, answered, passed, failed)
+SELECT run_id, labels, threshold, unanswered, tests_each, sum(cells), sum(ended), sum(answered),
+    sum(passed), sum(failed)
+FROM (
+SELECT job.run_id AS run_id, (SELECT json_group_object(field, label) FROM (SELECT axis.key AS
+    field, axis.value AS label FROM json_each(job.labels) AS axis WHERE axis.key IN (SELECT
+    field.value FROM run, json_each(run.grouped) AS field WHERE run.id = job.run_id) ORDER BY
+    axis.key)) AS labels, coalesce(at.value, -1e+300) AS threshold, 0 AS unanswered, 0 AS
+    tests_each, 1 AS cells, (CASE WHEN job.state IN ('failed', 'cancelled') THEN 1 ELSE 0 END)
+    AS ended, 0 AS answered, 0 AS passed, 0 AS failed FROM job JOIN json_each(CASE job.cells
+    WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE job.cell_count > 0
+UNION ALL
+SELECT job.run_id AS run_id, (SELECT json_group_object(field, label) FROM (SELECT axis.key AS
+    field, axis.value AS label FROM json_each(job.labels) AS axis WHERE axis.key IN (SELECT
+    field.value FROM run, json_each(run.grouped) AS field WHERE run.id = job.run_id) ORDER BY
+    axis.key)) AS labels, coalesce(at.value, -1e+300) AS threshold, CASE WHEN result.unanswered
+    IS NULL THEN 0 ELSE (SELECT sum(reason.value) FROM json_each(result.unanswered) AS reason)
+    END AS unanswered, CASE WHEN result.unanswered IS NULL THEN 0 ELSE result.passed +
+    result.failed END AS tests_each, 0 AS cells, 0 AS ended, 1 AS answered, (result.passed +
+    result.failed - (CASE WHEN (at.value IS NULL OR at.value = job.threshold) THEN result.failed
+    ELSE (SELECT count(*) FROM json_each(result.scores) AS score WHERE score.value < at.value)
+    END)) AS passed, (CASE WHEN (at.value IS NULL OR at.value = job.threshold) THEN
+    result.failed ELSE (SELECT count(*) FROM json_each(result.scores) AS score WHERE score.value
+    < at.value) END) AS failed FROM job JOIN result ON result.job_id = job.id JOIN
+    json_each(CASE job.cells WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE
+    job.cell_count > 0 AND ((at.value IS NULL OR at.value = job.threshold) OR result.scores IS
+    NOT NULL)
+) AS one
+GROUP BY 1, 2, 3, 4, 5
+""",
+    "postgresql": """
+INSERT INTO cell_count
+    (run_id, labels, threshold, unanswered, tests_each, cells, ended, answered, passed, failed)
+SELECT run_id, labels, threshold, unanswered, tests_each, sum(cells), sum(ended), sum(answered),
+    sum(passed), sum(failed)
+FROM (
+SELECT job.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER BY
+    axis.key)::text, '{}') FROM json_each(job.labels::json) AS axis WHERE axis.key IN (SELECT
+    field.value FROM run, json_array_elements_text(run.grouped::json) AS field(value) WHERE
+    run.id = job.run_id)) AS labels, coalesce(at.value::float8, -1e+300) AS threshold, 0 AS
+    unanswered, 0 AS tests_each, 1 AS cells, (CASE WHEN job.state IN ('failed', 'cancelled')
+    THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS failed FROM job CROSS JOIN
+    LATERAL json_array_elements_text((CASE job.cells WHEN '[]' THEN '[null]' ELSE job.cells
+    END)::json) AS at(value) WHERE job.cell_count > 0
+UNION ALL
+SELECT job.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER BY
+    axis.key)::text, '{}') FROM json_each(job.labels::json) AS axis WHERE axis.key IN (SELECT
+    field.value FROM run, json_array_elements_text(run.grouped::json) AS field(value) WHERE
+    run.id = job.run_id)) AS labels, coalesce(at.value::float8, -1e+300) AS threshold, CASE WHEN
+    result.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value::integer) FROM
+    json_each_text(result.unanswered::json) AS reason) END AS unanswered, CASE WHEN
+    result.unanswered IS NULL THEN 0 ELSE result.passed + result.failed END AS tests_each, 0 AS
+    cells, 0 AS ended, 1 AS answered, (result.passed + result.failed - (CASE WHEN
+    (at.value::float8 IS NULL OR at.value::float8 = job.threshold) THEN result.failed ELSE
+    (SELECT count(*) FROM json_array_elements_text(result.scores::json) AS score(value) WHERE
+    score.value::float8 < at.value::float8) END)) AS passed, (CASE WHEN (at.value::float8 IS
+    NULL OR at.value::float8 = job.threshold) THEN result.failed ELSE (SELECT count(*) FROM
+    json_array_elements_text(result.scores::json) AS score(value) WHERE score.value::float8 <
+    at.value::float8) END) AS failed FROM job JOIN result ON result.job_id = job.id CROSS JOIN
+    LATERAL json_array_elements_text((CASE job.cells WHEN '[]' THEN '[null]' ELSE job.cells
+    END)::json) AS at(value) WHERE job.cell_count > 0 AND ((at.value::float8 IS NULL OR
+    at.value::float8 = job.threshold) OR result.scores IS NOT NULL)
+) AS one
+GROUP BY 1, 2, 3, 4, 5
+""",
+}
 _KEYS = {
     "job_count": ("run_id", "lane", "cost_class", "state", "asked"),
     "answer_count": (
@@ -57,6 +126,7 @@ _KEYS = {
         "tests_each",
     ),
     "error_count": ("run_id", "state", "lane", "message"),
+    "cell_count": ("run_id", "labels", "threshold", "unanswered", "tests_each"),
 }
 _COLUMNS = {
     "job_count": {
@@ -86,6 +156,17 @@ _COLUMNS = {
         "message": sa.Text(),
         "example": sa.Text(),
         "jobs": sa.Integer(),
+    },
+    "cell_count": {
+        "labels": sa.Text(),
+        "threshold": sa.Float(),
+        "unanswered": sa.Integer(),
+        "tests_each": sa.Integer(),
+        "cells": sa.Integer(),
+        "ended": sa.Integer(),
+        "answered": sa.Integer(),
+        "passed": sa.Integer(),
+        "failed": sa.Integer(),
     },
 }
 _ON_SQLITE = (
@@ -245,6 +326,200 @@ CREATE TRIGGER count_answer_update AFTER UPDATE OF job_id, passed, failed, score
         excluded.passed, failed = failed + excluded.failed;
 END
 """,
+    """
+CREATE TRIGGER count_cell_insert AFTER INSERT ON job BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT NEW.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(NEW.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = NEW.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, 0 AS unanswered, 0 AS tests_each, 1 AS cells, (CASE WHEN NEW.state IN
+        ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS
+        failed FROM json_each(CASE NEW.cells WHEN '[]' THEN '[null]' ELSE NEW.cells END) AS at
+        WHERE NEW.cell_count > 0 ON CONFLICT (run_id, labels, threshold, unanswered, tests_each)
+        DO UPDATE SET cells = cells + excluded.cells, ended = ended + excluded.ended, answered =
+        answered + excluded.answered, passed = passed + excluded.passed, failed = failed +
+        excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_delete AFTER DELETE ON job BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT OLD.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(OLD.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = OLD.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, 0 AS unanswered, 0 AS tests_each, -1 AS cells, -(CASE WHEN OLD.state IN
+        ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS
+        failed FROM json_each(CASE OLD.cells WHEN '[]' THEN '[null]' ELSE OLD.cells END) AS at
+        WHERE OLD.cell_count > 0 ON CONFLICT (run_id, labels, threshold, unanswered, tests_each)
+        DO UPDATE SET cells = cells + excluded.cells, ended = ended + excluded.ended, answered =
+        answered + excluded.answered, passed = passed + excluded.passed, failed = failed +
+        excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_update AFTER UPDATE OF run_id, labels, cells, cell_count, threshold,
+    state ON job WHEN (OLD.run_id, OLD.labels, OLD.cells, OLD.cell_count, OLD.threshold) IS NOT
+    (NEW.run_id, NEW.labels, NEW.cells, NEW.cell_count, NEW.threshold) OR (OLD.state IN
+    ('failed', 'cancelled')) <> (NEW.state IN ('failed', 'cancelled')) BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT OLD.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(OLD.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = OLD.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, 0 AS unanswered, 0 AS tests_each, -1 AS cells, -(CASE WHEN OLD.state IN
+        ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS
+        failed FROM json_each(CASE OLD.cells WHEN '[]' THEN '[null]' ELSE OLD.cells END) AS at
+        WHERE OLD.cell_count > 0 ON CONFLICT (run_id, labels, threshold, unanswered, tests_each)
+        DO UPDATE SET cells = cells + excluded.cells, ended = ended + excluded.ended, answered =
+        answered + excluded.answered, passed = passed + excluded.passed, failed = failed +
+        excluded.failed;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT NEW.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(NEW.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = NEW.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, 0 AS unanswered, 0 AS tests_each, 1 AS cells, (CASE WHEN NEW.state IN
+        ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS
+        failed FROM json_each(CASE NEW.cells WHEN '[]' THEN '[null]' ELSE NEW.cells END) AS at
+        WHERE NEW.cell_count > 0 ON CONFLICT (run_id, labels, threshold, unanswered, tests_each)
+        DO UPDATE SET cells = cells + excluded.cells, ended = ended + excluded.ended, answered =
+        answered + excluded.answered, passed = passed + excluded.passed, failed = failed +
+        excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_of_job AFTER UPDATE OF run_id, labels, cells, cell_count, threshold ON
+    job WHEN (OLD.run_id, OLD.labels, OLD.cells, OLD.cell_count, OLD.threshold) IS NOT
+    (NEW.run_id, NEW.labels, NEW.cells, NEW.cell_count, NEW.threshold) AND EXISTS (SELECT 1 FROM
+    result WHERE result.job_id = NEW.id) BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT OLD.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(OLD.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = OLD.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN result.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value)
+        FROM json_each(result.unanswered) AS reason) END AS unanswered, CASE WHEN
+        result.unanswered IS NULL THEN 0 ELSE result.passed + result.failed END AS tests_each, 0
+        AS cells, 0 AS ended, -1 AS answered, -(result.passed + result.failed - (CASE WHEN
+        (at.value IS NULL OR at.value = OLD.threshold) THEN result.failed ELSE (SELECT count(*)
+        FROM json_each(result.scores) AS score WHERE score.value < at.value) END)) AS passed,
+        -(CASE WHEN (at.value IS NULL OR at.value = OLD.threshold) THEN result.failed ELSE
+        (SELECT count(*) FROM json_each(result.scores) AS score WHERE score.value < at.value)
+        END) AS failed FROM result JOIN json_each(CASE OLD.cells WHEN '[]' THEN '[null]' ELSE
+        OLD.cells END) AS at WHERE OLD.cell_count > 0 AND ((at.value IS NULL OR at.value =
+        OLD.threshold) OR result.scores IS NOT NULL) AND result.job_id = NEW.id ON CONFLICT
+        (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET cells = cells +
+        excluded.cells, ended = ended + excluded.ended, answered = answered + excluded.answered,
+        passed = passed + excluded.passed, failed = failed + excluded.failed;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT NEW.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(NEW.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = NEW.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN result.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value)
+        FROM json_each(result.unanswered) AS reason) END AS unanswered, CASE WHEN
+        result.unanswered IS NULL THEN 0 ELSE result.passed + result.failed END AS tests_each, 0
+        AS cells, 0 AS ended, 1 AS answered, (result.passed + result.failed - (CASE WHEN
+        (at.value IS NULL OR at.value = NEW.threshold) THEN result.failed ELSE (SELECT count(*)
+        FROM json_each(result.scores) AS score WHERE score.value < at.value) END)) AS passed,
+        (CASE WHEN (at.value IS NULL OR at.value = NEW.threshold) THEN result.failed ELSE
+        (SELECT count(*) FROM json_each(result.scores) AS score WHERE score.value < at.value)
+        END) AS failed FROM result JOIN json_each(CASE NEW.cells WHEN '[]' THEN '[null]' ELSE
+        NEW.cells END) AS at WHERE NEW.cell_count > 0 AND ((at.value IS NULL OR at.value =
+        NEW.threshold) OR result.scores IS NOT NULL) AND result.job_id = NEW.id ON CONFLICT
+        (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET cells = cells +
+        excluded.cells, ended = ended + excluded.ended, answered = answered + excluded.answered,
+        passed = passed + excluded.passed, failed = failed + excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_answer AFTER INSERT ON result BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT job.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(job.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = job.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN NEW.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value) FROM
+        json_each(NEW.unanswered) AS reason) END AS unanswered, CASE WHEN NEW.unanswered IS NULL
+        THEN 0 ELSE NEW.passed + NEW.failed END AS tests_each, 0 AS cells, 0 AS ended, 1 AS
+        answered, (NEW.passed + NEW.failed - (CASE WHEN (at.value IS NULL OR at.value =
+        job.threshold) THEN NEW.failed ELSE (SELECT count(*) FROM json_each(NEW.scores) AS score
+        WHERE score.value < at.value) END)) AS passed, (CASE WHEN (at.value IS NULL OR at.value
+        = job.threshold) THEN NEW.failed ELSE (SELECT count(*) FROM json_each(NEW.scores) AS
+        score WHERE score.value < at.value) END) AS failed FROM job JOIN json_each(CASE
+        job.cells WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE job.cell_count > 0 AND
+        ((at.value IS NULL OR at.value = job.threshold) OR NEW.scores IS NOT NULL) AND job.id =
+        NEW.job_id ON CONFLICT (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET
+        cells = cells + excluded.cells, ended = ended + excluded.ended, answered = answered +
+        excluded.answered, passed = passed + excluded.passed, failed = failed + excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_forget AFTER DELETE ON result BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT job.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(job.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = job.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN OLD.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value) FROM
+        json_each(OLD.unanswered) AS reason) END AS unanswered, CASE WHEN OLD.unanswered IS NULL
+        THEN 0 ELSE OLD.passed + OLD.failed END AS tests_each, 0 AS cells, 0 AS ended, -1 AS
+        answered, -(OLD.passed + OLD.failed - (CASE WHEN (at.value IS NULL OR at.value =
+        job.threshold) THEN OLD.failed ELSE (SELECT count(*) FROM json_each(OLD.scores) AS score
+        WHERE score.value < at.value) END)) AS passed, -(CASE WHEN (at.value IS NULL OR at.value
+        = job.threshold) THEN OLD.failed ELSE (SELECT count(*) FROM json_each(OLD.scores) AS
+        score WHERE score.value < at.value) END) AS failed FROM job JOIN json_each(CASE
+        job.cells WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE job.cell_count > 0 AND
+        ((at.value IS NULL OR at.value = job.threshold) OR OLD.scores IS NOT NULL) AND job.id =
+        OLD.job_id ON CONFLICT (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET
+        cells = cells + excluded.cells, ended = ended + excluded.ended, answered = answered +
+        excluded.answered, passed = passed + excluded.passed, failed = failed + excluded.failed;
+END
+""",
+    """
+CREATE TRIGGER count_cell_again AFTER UPDATE OF job_id, passed, failed, scores, unanswered ON
+    result WHEN (OLD.job_id, OLD.passed, OLD.failed, OLD.scores, OLD.unanswered) IS NOT
+    (NEW.job_id, NEW.passed, NEW.failed, NEW.scores, NEW.unanswered) BEGIN
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT job.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(job.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = job.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN OLD.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value) FROM
+        json_each(OLD.unanswered) AS reason) END AS unanswered, CASE WHEN OLD.unanswered IS NULL
+        THEN 0 ELSE OLD.passed + OLD.failed END AS tests_each, 0 AS cells, 0 AS ended, -1 AS
+        answered, -(OLD.passed + OLD.failed - (CASE WHEN (at.value IS NULL OR at.value =
+        job.threshold) THEN OLD.failed ELSE (SELECT count(*) FROM json_each(OLD.scores) AS score
+        WHERE score.value < at.value) END)) AS passed, -(CASE WHEN (at.value IS NULL OR at.value
+        = job.threshold) THEN OLD.failed ELSE (SELECT count(*) FROM json_each(OLD.scores) AS
+        score WHERE score.value < at.value) END) AS failed FROM job JOIN json_each(CASE
+        job.cells WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE job.cell_count > 0 AND
+        ((at.value IS NULL OR at.value = job.threshold) OR OLD.scores IS NOT NULL) AND job.id =
+        OLD.job_id ON CONFLICT (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET
+        cells = cells + excluded.cells, ended = ended + excluded.ended, answered = answered +
+        excluded.answered, passed = passed + excluded.passed, failed = failed + excluded.failed;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT job.run_id AS run_id, (SELECT json_group_object(field,
+        label) FROM (SELECT axis.key AS field, axis.value AS label FROM json_each(job.labels) AS
+        axis WHERE axis.key IN (SELECT field.value FROM run, json_each(run.grouped) AS field
+        WHERE run.id = job.run_id) ORDER BY axis.key)) AS labels, coalesce(at.value, -1e+300) AS
+        threshold, CASE WHEN NEW.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value) FROM
+        json_each(NEW.unanswered) AS reason) END AS unanswered, CASE WHEN NEW.unanswered IS NULL
+        THEN 0 ELSE NEW.passed + NEW.failed END AS tests_each, 0 AS cells, 0 AS ended, 1 AS
+        answered, (NEW.passed + NEW.failed - (CASE WHEN (at.value IS NULL OR at.value =
+        job.threshold) THEN NEW.failed ELSE (SELECT count(*) FROM json_each(NEW.scores) AS score
+        WHERE score.value < at.value) END)) AS passed, (CASE WHEN (at.value IS NULL OR at.value
+        = job.threshold) THEN NEW.failed ELSE (SELECT count(*) FROM json_each(NEW.scores) AS
+        score WHERE score.value < at.value) END) AS failed FROM job JOIN json_each(CASE
+        job.cells WHEN '[]' THEN '[null]' ELSE job.cells END) AS at WHERE job.cell_count > 0 AND
+        ((at.value IS NULL OR at.value = job.threshold) OR NEW.scores IS NOT NULL) AND job.id =
+        NEW.job_id ON CONFLICT (run_id, labels, threshold, unanswered, tests_each) DO UPDATE SET
+        cells = cells + excluded.cells, ended = ended + excluded.ended, answered = answered +
+        excluded.answered, passed = passed + excluded.passed, failed = failed + excluded.failed;
+END
+""",
 )
 _ON_POSTGRESQL = (
     """
@@ -286,6 +561,20 @@ BEGIN
 END $$
 """,
     """
+CREATE FUNCTION fold_cell_count() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(1314084688, 3) THEN
+        WITH gone AS (DELETE FROM cell_count RETURNING *)
+        INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+            answered, passed, failed)
+        SELECT run_id, labels, threshold, unanswered, tests_each, sum(cells), sum(ended),
+            sum(answered), sum(passed), sum(failed) FROM gone GROUP BY run_id, labels,
+            threshold, unanswered, tests_each HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR
+            sum(answered) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    END IF;
+END $$
+""",
+    """
 CREATE FUNCTION count_job_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO job_count (run_id, lane, cost_class, state, asked, jobs, cells, past_cells,
@@ -307,6 +596,22 @@ BEGIN
         ('failed', 'waiting') AND new_rows.cell_count > 0) AS one (run_id, state, lane, message,
         example, jobs) GROUP BY run_id, state, lane, message HAVING sum(jobs) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_error_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT
+        new_rows.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER
+        BY axis.key)::text, '{}') FROM json_each(new_rows.labels::json) AS axis WHERE axis.key
+        IN (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = new_rows.run_id)) AS labels, coalesce(at.value::float8,
+        -1e+300) AS threshold, 0 AS unanswered, 0 AS tests_each, 1 AS cells, (CASE WHEN
+        new_rows.state IN ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0
+        AS passed, 0 AS failed FROM new_rows CROSS JOIN LATERAL json_array_elements_text((CASE
+        new_rows.cells WHEN '[]' THEN '[null]' ELSE new_rows.cells END)::json) AS at(value)
+        WHERE new_rows.cell_count > 0) AS one (run_id, labels, threshold, unanswered,
+        tests_each, cells, ended, answered, passed, failed) GROUP BY run_id, labels, threshold,
+        unanswered, tests_each HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR sum(answered) <> 0
+        OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -328,6 +633,32 @@ BEGIN
         passed, failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered,
         tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT job.run_id
+        AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER BY
+        axis.key)::text, '{}') FROM json_each(job.labels::json) AS axis WHERE axis.key IN
+        (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = job.run_id)) AS labels, coalesce(at.value::float8, -1e+300)
+        AS threshold, CASE WHEN new_rows.unanswered IS NULL THEN 0 ELSE (SELECT
+        sum(reason.value::integer) FROM json_each_text(new_rows.unanswered::json) AS reason) END
+        AS unanswered, CASE WHEN new_rows.unanswered IS NULL THEN 0 ELSE new_rows.passed +
+        new_rows.failed END AS tests_each, 0 AS cells, 0 AS ended, 1 AS answered,
+        (new_rows.passed + new_rows.failed - (CASE WHEN (at.value::float8 IS NULL OR
+        at.value::float8 = job.threshold) THEN new_rows.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(new_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END)) AS passed, (CASE WHEN (at.value::float8 IS
+        NULL OR at.value::float8 = job.threshold) THEN new_rows.failed ELSE (SELECT count(*)
+        FROM json_array_elements_text(new_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END) AS failed FROM new_rows JOIN job ON job.id
+        = new_rows.job_id CROSS JOIN LATERAL json_array_elements_text((CASE job.cells WHEN '[]'
+        THEN '[null]' ELSE job.cells END)::json) AS at(value) WHERE job.cell_count > 0 AND
+        ((at.value::float8 IS NULL OR at.value::float8 = job.threshold) OR new_rows.scores IS
+        NOT NULL)) AS one (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) GROUP BY run_id, labels, threshold, unanswered, tests_each
+        HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR sum(answered) <> 0 OR sum(passed) <> 0 OR
+        sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -382,6 +713,74 @@ BEGIN
         failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered, tests_each
         HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT
+        old_rows.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER
+        BY axis.key)::text, '{}') FROM json_each(old_rows.labels::json) AS axis WHERE axis.key
+        IN (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = old_rows.run_id)) AS labels, coalesce(at.value::float8,
+        -1e+300) AS threshold, CASE WHEN result.unanswered IS NULL THEN 0 ELSE (SELECT
+        sum(reason.value::integer) FROM json_each_text(result.unanswered::json) AS reason) END
+        AS unanswered, CASE WHEN result.unanswered IS NULL THEN 0 ELSE result.passed +
+        result.failed END AS tests_each, 0 AS cells, 0 AS ended, -1 AS answered, -(result.passed
+        + result.failed - (CASE WHEN (at.value::float8 IS NULL OR at.value::float8 =
+        old_rows.threshold) THEN result.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(result.scores::json) AS score(value) WHERE score.value::float8
+        < at.value::float8) END)) AS passed, -(CASE WHEN (at.value::float8 IS NULL OR
+        at.value::float8 = old_rows.threshold) THEN result.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(result.scores::json) AS score(value) WHERE score.value::float8
+        < at.value::float8) END) AS failed FROM old_rows JOIN result ON result.job_id =
+        old_rows.id CROSS JOIN LATERAL json_array_elements_text((CASE old_rows.cells WHEN '[]'
+        THEN '[null]' ELSE old_rows.cells END)::json) AS at(value) WHERE old_rows.cell_count > 0
+        AND ((at.value::float8 IS NULL OR at.value::float8 = old_rows.threshold) OR
+        result.scores IS NOT NULL) UNION ALL SELECT new_rows.run_id AS run_id, (SELECT
+        coalesce(json_object_agg(axis.key, axis.value ORDER BY axis.key)::text, '{}') FROM
+        json_each(new_rows.labels::json) AS axis WHERE axis.key IN (SELECT field.value FROM run,
+        json_array_elements_text(run.grouped::json) AS field(value) WHERE run.id =
+        new_rows.run_id)) AS labels, coalesce(at.value::float8, -1e+300) AS threshold, CASE WHEN
+        result.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value::integer) FROM
+        json_each_text(result.unanswered::json) AS reason) END AS unanswered, CASE WHEN
+        result.unanswered IS NULL THEN 0 ELSE result.passed + result.failed END AS tests_each, 0
+        AS cells, 0 AS ended, 1 AS answered, (result.passed + result.failed - (CASE WHEN
+        (at.value::float8 IS NULL OR at.value::float8 = new_rows.threshold) THEN result.failed
+        ELSE (SELECT count(*) FROM json_array_elements_text(result.scores::json) AS score(value)
+        WHERE score.value::float8 < at.value::float8) END)) AS passed, (CASE WHEN
+        (at.value::float8 IS NULL OR at.value::float8 = new_rows.threshold) THEN result.failed
+        ELSE (SELECT count(*) FROM json_array_elements_text(result.scores::json) AS score(value)
+        WHERE score.value::float8 < at.value::float8) END) AS failed FROM new_rows JOIN result
+        ON result.job_id = new_rows.id CROSS JOIN LATERAL json_array_elements_text((CASE
+        new_rows.cells WHEN '[]' THEN '[null]' ELSE new_rows.cells END)::json) AS at(value)
+        WHERE new_rows.cell_count > 0 AND ((at.value::float8 IS NULL OR at.value::float8 =
+        new_rows.threshold) OR result.scores IS NOT NULL)) AS one (run_id, labels, threshold,
+        unanswered, tests_each, cells, ended, answered, passed, failed) GROUP BY run_id, labels,
+        threshold, unanswered, tests_each HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR
+        sum(answered) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT
+        old_rows.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER
+        BY axis.key)::text, '{}') FROM json_each(old_rows.labels::json) AS axis WHERE axis.key
+        IN (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = old_rows.run_id)) AS labels, coalesce(at.value::float8,
+        -1e+300) AS threshold, 0 AS unanswered, 0 AS tests_each, -1 AS cells, -(CASE WHEN
+        old_rows.state IN ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0
+        AS passed, 0 AS failed FROM old_rows CROSS JOIN LATERAL json_array_elements_text((CASE
+        old_rows.cells WHEN '[]' THEN '[null]' ELSE old_rows.cells END)::json) AS at(value)
+        WHERE old_rows.cell_count > 0 UNION ALL SELECT new_rows.run_id AS run_id, (SELECT
+        coalesce(json_object_agg(axis.key, axis.value ORDER BY axis.key)::text, '{}') FROM
+        json_each(new_rows.labels::json) AS axis WHERE axis.key IN (SELECT field.value FROM run,
+        json_array_elements_text(run.grouped::json) AS field(value) WHERE run.id =
+        new_rows.run_id)) AS labels, coalesce(at.value::float8, -1e+300) AS threshold, 0 AS
+        unanswered, 0 AS tests_each, 1 AS cells, (CASE WHEN new_rows.state IN ('failed',
+        'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0 AS passed, 0 AS failed FROM
+        new_rows CROSS JOIN LATERAL json_array_elements_text((CASE new_rows.cells WHEN '[]' THEN
+        '[null]' ELSE new_rows.cells END)::json) AS at(value) WHERE new_rows.cell_count > 0) AS
+        one (run_id, labels, threshold, unanswered, tests_each, cells, ended, answered, passed,
+        failed) GROUP BY run_id, labels, threshold, unanswered, tests_each HAVING sum(cells) <>
+        0 OR sum(ended) <> 0 OR sum(answered) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -408,6 +807,51 @@ BEGIN
         has_scores, unanswered, tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR
         sum(failed) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT job.run_id
+        AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER BY
+        axis.key)::text, '{}') FROM json_each(job.labels::json) AS axis WHERE axis.key IN
+        (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = job.run_id)) AS labels, coalesce(at.value::float8, -1e+300)
+        AS threshold, CASE WHEN old_rows.unanswered IS NULL THEN 0 ELSE (SELECT
+        sum(reason.value::integer) FROM json_each_text(old_rows.unanswered::json) AS reason) END
+        AS unanswered, CASE WHEN old_rows.unanswered IS NULL THEN 0 ELSE old_rows.passed +
+        old_rows.failed END AS tests_each, 0 AS cells, 0 AS ended, -1 AS answered,
+        -(old_rows.passed + old_rows.failed - (CASE WHEN (at.value::float8 IS NULL OR
+        at.value::float8 = job.threshold) THEN old_rows.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(old_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END)) AS passed, -(CASE WHEN (at.value::float8
+        IS NULL OR at.value::float8 = job.threshold) THEN old_rows.failed ELSE (SELECT count(*)
+        FROM json_array_elements_text(old_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END) AS failed FROM old_rows JOIN job ON job.id
+        = old_rows.job_id CROSS JOIN LATERAL json_array_elements_text((CASE job.cells WHEN '[]'
+        THEN '[null]' ELSE job.cells END)::json) AS at(value) WHERE job.cell_count > 0 AND
+        ((at.value::float8 IS NULL OR at.value::float8 = job.threshold) OR old_rows.scores IS
+        NOT NULL) UNION ALL SELECT job.run_id AS run_id, (SELECT
+        coalesce(json_object_agg(axis.key, axis.value ORDER BY axis.key)::text, '{}') FROM
+        json_each(job.labels::json) AS axis WHERE axis.key IN (SELECT field.value FROM run,
+        json_array_elements_text(run.grouped::json) AS field(value) WHERE run.id = job.run_id))
+        AS labels, coalesce(at.value::float8, -1e+300) AS threshold, CASE WHEN
+        new_rows.unanswered IS NULL THEN 0 ELSE (SELECT sum(reason.value::integer) FROM
+        json_each_text(new_rows.unanswered::json) AS reason) END AS unanswered, CASE WHEN
+        new_rows.unanswered IS NULL THEN 0 ELSE new_rows.passed + new_rows.failed END AS
+        tests_each, 0 AS cells, 0 AS ended, 1 AS answered, (new_rows.passed + new_rows.failed -
+        (CASE WHEN (at.value::float8 IS NULL OR at.value::float8 = job.threshold) THEN
+        new_rows.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(new_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END)) AS passed, (CASE WHEN (at.value::float8 IS
+        NULL OR at.value::float8 = job.threshold) THEN new_rows.failed ELSE (SELECT count(*)
+        FROM json_array_elements_text(new_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END) AS failed FROM new_rows JOIN job ON job.id
+        = new_rows.job_id CROSS JOIN LATERAL json_array_elements_text((CASE job.cells WHEN '[]'
+        THEN '[null]' ELSE job.cells END)::json) AS at(value) WHERE job.cell_count > 0 AND
+        ((at.value::float8 IS NULL OR at.value::float8 = job.threshold) OR new_rows.scores IS
+        NOT NULL)) AS one (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) GROUP BY run_id, labels, threshold, unanswered, tests_each
+        HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR sum(answered) <> 0 OR sum(passed) <> 0 OR
+        sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -437,6 +881,22 @@ BEGIN
         ('failed', 'waiting') AND old_rows.cell_count > 0) AS one (run_id, state, lane, message,
         example, jobs) GROUP BY run_id, state, lane, message HAVING sum(jobs) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_error_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT
+        old_rows.run_id AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER
+        BY axis.key)::text, '{}') FROM json_each(old_rows.labels::json) AS axis WHERE axis.key
+        IN (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = old_rows.run_id)) AS labels, coalesce(at.value::float8,
+        -1e+300) AS threshold, 0 AS unanswered, 0 AS tests_each, -1 AS cells, -(CASE WHEN
+        old_rows.state IN ('failed', 'cancelled') THEN 1 ELSE 0 END) AS ended, 0 AS answered, 0
+        AS passed, 0 AS failed FROM old_rows CROSS JOIN LATERAL json_array_elements_text((CASE
+        old_rows.cells WHEN '[]' THEN '[null]' ELSE old_rows.cells END)::json) AS at(value)
+        WHERE old_rows.cell_count > 0) AS one (run_id, labels, threshold, unanswered,
+        tests_each, cells, ended, answered, passed, failed) GROUP BY run_id, labels, threshold,
+        unanswered, tests_each HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR sum(answered) <> 0
+        OR sum(passed) <> 0 OR sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -458,6 +918,32 @@ BEGIN
         passed, failed) GROUP BY run_id, state, cells, threshold, has_scores, unanswered,
         tests_each HAVING sum(jobs) <> 0 OR sum(passed) <> 0 OR sum(failed) <> 0;
     IF FOUND AND random() < 0.02 THEN PERFORM fold_answer_count(); END IF;
+    INSERT INTO cell_count (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) SELECT run_id, labels, threshold, unanswered, tests_each,
+        sum(cells), sum(ended), sum(answered), sum(passed), sum(failed) FROM (SELECT job.run_id
+        AS run_id, (SELECT coalesce(json_object_agg(axis.key, axis.value ORDER BY
+        axis.key)::text, '{}') FROM json_each(job.labels::json) AS axis WHERE axis.key IN
+        (SELECT field.value FROM run, json_array_elements_text(run.grouped::json) AS
+        field(value) WHERE run.id = job.run_id)) AS labels, coalesce(at.value::float8, -1e+300)
+        AS threshold, CASE WHEN old_rows.unanswered IS NULL THEN 0 ELSE (SELECT
+        sum(reason.value::integer) FROM json_each_text(old_rows.unanswered::json) AS reason) END
+        AS unanswered, CASE WHEN old_rows.unanswered IS NULL THEN 0 ELSE old_rows.passed +
+        old_rows.failed END AS tests_each, 0 AS cells, 0 AS ended, -1 AS answered,
+        -(old_rows.passed + old_rows.failed - (CASE WHEN (at.value::float8 IS NULL OR
+        at.value::float8 = job.threshold) THEN old_rows.failed ELSE (SELECT count(*) FROM
+        json_array_elements_text(old_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END)) AS passed, -(CASE WHEN (at.value::float8
+        IS NULL OR at.value::float8 = job.threshold) THEN old_rows.failed ELSE (SELECT count(*)
+        FROM json_array_elements_text(old_rows.scores::json) AS score(value) WHERE
+        score.value::float8 < at.value::float8) END) AS failed FROM old_rows JOIN job ON job.id
+        = old_rows.job_id CROSS JOIN LATERAL json_array_elements_text((CASE job.cells WHEN '[]'
+        THEN '[null]' ELSE job.cells END)::json) AS at(value) WHERE job.cell_count > 0 AND
+        ((at.value::float8 IS NULL OR at.value::float8 = job.threshold) OR old_rows.scores IS
+        NOT NULL)) AS one (run_id, labels, threshold, unanswered, tests_each, cells, ended,
+        answered, passed, failed) GROUP BY run_id, labels, threshold, unanswered, tests_each
+        HAVING sum(cells) <> 0 OR sum(ended) <> 0 OR sum(answered) <> 0 OR sum(passed) <> 0 OR
+        sum(failed) <> 0;
+    IF FOUND AND random() < 0.02 THEN PERFORM fold_cell_count(); END IF;
     RETURN NULL;
 END $$
 """,
@@ -470,6 +956,8 @@ CREATE TRIGGER count_result_delete AFTER DELETE ON result REFERENCING OLD TABLE 
 
 def upgrade() -> None:
     is_sqlite = op.get_bind().dialect.name == "sqlite"
+    # In runs that exist already, cells are not told apart by their labels.
+    op.add_column("run", sa.Column("grouped", sa.Text(), nullable=False, server_default="[]"))
     for table, columns in _COLUMNS.items():
         op.create_table(
             table,
@@ -489,6 +977,7 @@ def upgrade() -> None:
     }
     for statement in _FILL:
         op.get_bind().exec_driver_sql(statement.format(length=lengths[is_sqlite]))
+    op.get_bind().exec_driver_sql(_FILL_CELLS[op.get_bind().dialect.name])
     for statement in _ON_SQLITE if is_sqlite else _ON_POSTGRESQL:
         op.get_bind().exec_driver_sql(statement)
 
@@ -501,3 +990,4 @@ def downgrade() -> None:
         op.execute(f"DROP {kind} {name}{on}")
     for table in _COLUMNS:
         op.drop_table(table)
+    op.drop_column("run", "grouped")

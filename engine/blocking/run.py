@@ -17,6 +17,7 @@ from engine.blocking.execution import execute_run, execute_sweep
 from engine.blocking.loop import call, entering, has_ended
 from engine.core.axes import Scalar
 from engine.core.cases import CaseRow
+from engine.core.cell_counts import CellCount
 from engine.core.comparisons import Comparison, FlippedCase
 from engine.core.findings import Finding
 from engine.core.gates import GateRules, GateVerdict
@@ -99,6 +100,15 @@ class BlockingRun:
     def analysis(self, *, where: Mapping[str, Scalar] | None = None) -> Analysis:
         """What the run found, as `Run.analysis` returns it."""
         return self._read(lambda run: run.analysis(where=where))
+
+    def cell_counts(self, *, by: Sequence[str] = ()) -> list[CellCount]:
+        """The cells with the same values on some axes, counted with their answers and tests; see `Run.cell_counts`.
+
+        Example:
+            >>> [(one.labels["number"], one.answered) for one in run.cell_counts(by=["number"])]
+            [(1, 1), (2, 1), (3, 1)]
+        """
+        return self._read(lambda run: run.cell_counts(by=by))
 
     def outcomes(self, *, after: int = 0, follow: bool = False) -> Iterator[Outcome]:
         """Yield each job that was answered or has failed, in that order, behind a cursor; see `Run.outcomes`.

@@ -20,6 +20,7 @@ from engine.functions.source import stop_if_loading
 from engine.locations import parse_file, parse_store
 from engine.registry import Registry
 from engine.scheduler import cap_names
+from engine.session.cell_counts import choose_axes
 from engine.session.checking import resolve_groups, try_opening
 from engine.session.execution import Execution
 from engine.session.holdings import find_stored_cells
@@ -165,6 +166,7 @@ class Engine:
             facts=Identity(sweep).facts,
             accepts=accept,
             is_fresh=fresh,
+            grouped=choose_axes(sweep.matrix.axes, sweep.kind.folded_field),
         )
 
     async def _check_idle(self, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from engine.clock import Clock
 from engine.core.axes import Scalar
 from engine.core.cases import CaseRow
+from engine.core.cell_counts import CellCount
 from engine.core.errors import UsageError
 from engine.core.findings import Finding
 from engine.core.outcomes import Outcome
@@ -27,7 +28,8 @@ from engine.results.findings import findings
 from engine.results.observations import observe_jobs
 from engine.results.rows import rows, rows_of
 from engine.session import inspection
-from engine.session.conditions import read_conditions, to_labels_like
+from engine.session.cell_counts import CellCounter
+from engine.session.conditions import name_axes, read_conditions, to_labels_like
 from engine.session.control import find_row
 from engine.session.execution import Execution
 from engine.session.inspect_logs import InspectLogs, describe_run
@@ -177,6 +179,33 @@ class RunReadings:
         await self._find_row()
         names = {axis.axis.name: axis.field for axis in axes}
         return Analysis(seen, names | {axis.field: axis.field for axis in axes})
+
+    async def cell_counts(self, *, by: Sequence[str] = ()) -> list[CellCount]:
+        """The cells with the same values on the axes `by`, in the order of the file, with their answers and tests.
+
+        The axes are named as in `rows(where=...)`. At axes by which the run keeps counts this takes a moment,
+        however many cells there are: all except those with most values, such that there are at most 2,000
+        combinations when the run is created. At others, and once `run --fresh` was used, the rows are read.
+        Raises UsageError for an axis that the run does not have, and for one that is named twice.
+
+        Example:
+            >>> async def main() -> object:
+            ...     async with open_engine("halves.db") as engine:
+            ...         run = await engine.run("halves")
+            ...         return [(one.labels, one.answered) for one in await run.cell_counts(by=["number"])]
+            >>> anyio.run(main)
+            [({'number': 1}, 1), ({'number': 2}, 1), ({'number': 3}, 1)]
+        """
+        fields = tuple(name_axes(self.facts, self.name, dict.fromkeys(by, "*")))
+        if len(fields) < len(by):
+            raise UsageError(f"{', '.join(by)}: name each axis once")
+        row = await self._find_row()
+        counter = CellCounter(self.facts, fields)
+        if row.fresh_at is None and {*fields} <= {*row.grouped, self.facts.folded_field}:
+            counter.add_counted(await self._store.reader.counted_cells(row.id))
+        else:
+            await counter.add_rows(self.rows())
+        return counter.counts
 
     def _cells(self, row: RunRow, *, past: bool = False) -> AsyncIterator[Cell]:
         jobs = self._store.reader.job_rows(row, past=past)

@@ -10,6 +10,7 @@ from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import is_store_on_server, open_for_reading, open_store
 from engine.store.queries.conditions import LabelLike
 from engine.store.queries.counted_answers import Answers
+from engine.store.queries.counted_cells import CountedCells
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.job_rows import JobRow
@@ -45,6 +46,7 @@ __all__ = [
     "Charge",
     "Claim",
     "Claimed",
+    "CountedCells",
     "Holding",
     "JobHistory",
     "JobRow",

@@ -19,6 +19,7 @@ from engine.store.queries import (
     admission,
     answers,
     calls,
+    counted_cells,
     documents,
     holdings,
     job_rows,
@@ -38,6 +39,7 @@ from engine.store.queries import (
 )
 from engine.store.queries.calls import KeptReply
 from engine.store.queries.conditions import LabelLike
+from engine.store.queries.counted_cells import CountedCells
 from engine.store.queries.holdings import Holding
 from engine.store.queries.job_rows import JobRow
 from engine.store.queries.layouts import KeptLayout
@@ -246,6 +248,13 @@ class StoreReader:
                 threshold=threshold,
             )
         )
+
+    async def counted_cells(self, run_id: int) -> list[CountedCells]:
+        """The cells of a run, counted by their labels on the axes in `RunRow.grouped`, in any order.
+
+        Outdated answers are counted, too. As many rows are read as there are different labels.
+        """
+        return await self._database.ask(lambda connection: counted_cells.find(connection, run_id))
 
     async def cells_answered_since(self, run_id: int, time: float) -> int:
         """The number of cells of a run that were answered by requests sent at `time` or later.

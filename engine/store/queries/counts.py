@@ -6,14 +6,28 @@ Every function runs inside a transaction of the caller.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, case, delete, func, insert, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.states import State
 from engine.store.dialect import list_length
 from engine.store.queries.queue import CLAIMABLE
-from engine.store.schema import answer_count, error_count, job, job_count, result, run
+from engine.store.schema import answer_count, cell_count, error_count, job, job_count, result, run
 from engine.store.schema.counts import COUNTS, NO_THRESHOLD
+from engine.store.schema.triggers.cells import CELL_COUNTS
 
 _WITH_ERRORS = (State.FAILED, State.WAITING)
 
@@ -34,13 +48,29 @@ class WrongCount:
         return f"run {self.run}: {self.table} of {self.counted}: {self.kept}, a recount finds {self.found}"
 
 
+def _recount_cells(connection: Connection) -> Select[Any]:
+    """The query for the rows of `cell_count` of all runs, from every job."""
+    cells = CELL_COUNTS[connection.dialect.name]
+    between = " CROSS JOIN LATERAL " if connection.dialect.name == "postgresql" else " JOIN "
+    found = f"job JOIN result ON result.job_id = job.id{between}"
+    rows = text(
+        f"{cells.asked('job', '', f'job{between}')} UNION ALL {cells.answered('job', 'result', '', found)}"
+    )
+    key, sums = COUNTS[cell_count]
+    each = rows.columns(
+        *(column(name, cell_count.c[name].type) for name in (*key, *sums))
+    ).subquery()
+    named = [each.c[name] for name in key]
+    return select(*named, *(func.sum(each.c[name]) for name in sums)).group_by(*named)
+
+
 def find_wrong(connection: Connection, run_id: int | None = None) -> list[WrongCount]:
     """The kept counts of a run, or of all runs, that differ from a recount, which reads every job."""
     names = {row.id: row.name for row in connection.execute(select(run.c.id, run.c.name))}
     wrong = []
     for table, (key, sums) in COUNTS.items():
         kept = _read(connection, _select_kept(table, run_id), len(key))
-        found = _read(connection, _select_recounted(table, run_id), len(key))
+        found = _read(connection, _select_recounted(connection, table, run_id), len(key))
         for one in sorted({*kept, *found}, key=repr):
             none = (0,) * len(sums)
             if (before := kept.get(one, none)) != (now := found.get(one, none)):
@@ -57,7 +87,7 @@ def recount(connection: Connection) -> None:
     for table, (key, sums) in COUNTS.items():
         connection.execute(delete(table))
         columns = [*key, *(("example",) if "example" in table.c else ()), *sums]
-        query = _select_recounted(table, None, with_example=True)
+        query = _select_recounted(connection, table, None, with_example=True)
         connection.execute(insert(table).from_select(columns, query))
 
 
@@ -81,8 +111,12 @@ def _select_kept(table: Table, run_id: int | None) -> Select[Any]:
 
 
 def _select_recounted(
-    table: Table, run_id: int | None, *, with_example: bool = False
+    connection: Connection, table: Table, run_id: int | None, *, with_example: bool = False
 ) -> Select[Any]:
+    if table is cell_count:
+        cells = _recount_cells(connection)
+        of = cells.selected_columns["run_id"]
+        return cells if run_id is None else cells.where(of == run_id)
     of_run = true() if run_id is None else job.c.run_id == run_id
     if table is job_count:
         return _select_jobs().where(of_run)

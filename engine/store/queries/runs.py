@@ -92,6 +92,8 @@ class RunRow:
     """If everything was asked again: the time from which on answers and replies count."""
     fresh_generation: int | None = None
     """The generation that asked everything again; answers to jobs of earlier generations do not count."""
+    grouped: Sequence[str] = ()
+    """The fields of the axes by which its cells are counted."""
     account: str | None = None
     """The account whose rates and quota it used last; None if it was never executed."""
     requeueing: Requeueing | None = None
@@ -120,6 +122,8 @@ class NewRun:
     """Whether changed facts are accepted for the cells that have no answer yet."""
     is_fresh: bool = False
     """Whether everything is asked again, even if the store has answers."""
+    grouped: Sequence[str] = ()
+    """The fields of the axes by which the cells of a new run are counted."""
 
 
 def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
@@ -150,6 +154,7 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
                 state=RunState.ACTIVE,
                 created_at=now,
                 provenance=_dump_provenance(to_record(new.facts)),
+                grouped=json.dumps(new.grouped),
                 **values,
             )
         )
@@ -186,6 +191,7 @@ def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
             created_at=now,
             updated_at=now,
             provenance=to_record(new.facts),
+            grouped=tuple(new.grouped),
             fresh_at=now if new.is_fresh else None,
             fresh_generation=1 if new.is_fresh else None,
         )
@@ -451,6 +457,7 @@ def run_row(row: RowMapping) -> RunRow:
             "state": RunState(row["state"]),
             "provenance": None if provenance is None else json.loads(provenance),
             "requeueing": _load_requeueing(row["requeueing"]),
+            "grouped": tuple(json.loads(row["grouped"])),
         }
     )
 

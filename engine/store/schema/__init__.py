@@ -5,7 +5,7 @@ that would take long to derive from them.
 """
 
 from engine.store.schema import triggers
-from engine.store.schema.counts import answer_count, error_count, job_count
+from engine.store.schema.counts import answer_count, cell_count, error_count, job_count
 from engine.store.schema.jobs import (
     answer,
     attempt,
@@ -31,6 +31,7 @@ __all__ = [
     "attempt",
     "call",
     "call_without_reply",
+    "cell_count",
     "cost",
     "document",
     "error_count",

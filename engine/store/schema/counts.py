@@ -69,10 +69,34 @@ error_count = Table(
 ERROR_KEY = ("run_id", "state", "lane", "message")
 ERROR_SUMS = ("jobs",)
 
+# Cells that the sweep asks for, by their labels on the axes in `run.grouped`, and the answers that they have.
+cell_count = Table(
+    "cell_count",
+    metadata,
+    Column("id", _KEY, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    # A JSON object.
+    Column("labels", Text, nullable=False),
+    Column("threshold", Float, nullable=False),
+    # The unanswered questions and the tests of each answer, 0 if it has no unanswered ones.
+    Column("unanswered", Integer, nullable=False),
+    Column("tests_each", Integer, nullable=False),
+    Column("cells", Integer, nullable=False),
+    # Those of failed and cancelled jobs.
+    Column("ended", Integer, nullable=False),
+    # Those for which an answer has numbers, and these numbers.
+    Column("answered", Integer, nullable=False),
+    Column("passed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+)
+CELL_KEY = ("run_id", "labels", "threshold", "unanswered", "tests_each")
+CELL_SUMS = ("cells", "ended", "answered", "passed", "failed")
+
 COUNTS = {
     job_count: (JOB_KEY, JOB_SUMS),
     answer_count: (ANSWER_KEY, ANSWER_SUMS),
     error_count: (ERROR_KEY, ERROR_SUMS),
+    cell_count: (CELL_KEY, CELL_SUMS),
 }
 """The tables of kept counts, each with the columns that say what a row counts, and those of its sums."""
 

@@ -47,6 +47,8 @@ run = Table(
     Column("layout", Text),
     # Which jobs are being put back into the queue, and by which worker: JSON; null once all of them are.
     Column("requeueing", Text),
+    # The fields of the axes by which its cells are counted, a JSON list; set when it is created.
+    Column("grouped", Text, nullable=False, server_default="[]"),
     CheckConstraint(one_of("state", RunState), name="state"),
 )
 

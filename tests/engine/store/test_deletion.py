@@ -57,7 +57,7 @@ async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(
     second = await submit_answered(store, new_job("three"), name="second")
     before = left_of(scratch, second.id)
     own = {"job", "attempt", "result", "settled", "call", "event", "unread"}
-    own |= {"job_count", "answer_count"}
+    own |= {"job_count", "answer_count", "cell_count"}
     assert set(left_of(scratch, first.id)) == own
 
     deleted = await store.removal.delete_run(first, ["run first"])
@@ -100,7 +100,7 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
 
     assert [(gone, had.get("job", 0)) for gone, had in left[:3]] == [(3, 4), (6, 1), (7, 0)]
     assert all(had["attempt"] == had["result"] == had["job"] for _, had in left[:2])
-    of_runs = {"call", "event", "settled", "job_count", "answer_count"}
+    of_runs = {"call", "event", "settled", "job_count", "answer_count", "cell_count"}
     assert all(set(had) <= of_runs for _, had in left[2:])
     assert left[-1] == (7, {})
     assert (deleted.jobs, deleted.answers) == (7, 7)

@@ -8,13 +8,26 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from engine.core.states import State
 from engine.store.queries import counts
 from engine.store.schema import (
     HEAD,
     answer_count,
+    cell_count,
     error_count,
     job,
     job_count,
@@ -39,7 +52,12 @@ _RUN = {
     "created_at": 0.0,
     "updated_at": 0.0,
 }
-KEPT = (job_count, answer_count, error_count)
+LABELS = (
+    '{"model": "one", "prompt": "brief", "group": "a"}',
+    '{"model": "two", "prompt": "brief", "group": "a"}',
+    '{"model": "one", "prompt": "long"}',
+)
+KEPT = (job_count, answer_count, error_count, cell_count)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +100,17 @@ def begin_runs(engine: Engine) -> None:
         for table in (result, job, *KEPT, run, worker):
             connection.execute(delete(table))
         for number in (1, 2):
-            connection.execute(insert(run).values(id=number, name=f"run {number}", **_RUN))
+            grouped = '["group", "model"]' if number == 1 else "[]"
+            one = {"id": number, "name": f"run {number}", "grouped": grouped}
+            connection.execute(insert(run).values(**one, **_RUN))
         connection.execute(
             insert(worker).values(id="w", host="h", pid=1, started_at=0.0, heartbeat_at=0.0)
         )
+
+
+def count_of(table: Table) -> Column[int]:
+    """The first sum of a table of kept counts."""
+    return table.c[COUNTS[table][1][0]]
 
 
 class Changes:
@@ -128,7 +153,7 @@ class Changes:
                     "generation": 1,
                     "lane": self._random.choice("ab"),
                     "cost_class": self._random.choice("xy"),
-                    "labels": "{}",
+                    "labels": self._random.choice(LABELS),
                     "documents": "{}",
                     "repeat": 1,
                     "threshold": None if cells == "[]" else 0.5,
@@ -168,7 +193,9 @@ class Changes:
 
     def move_to_lane(self) -> None:
         self._connection.execute(
-            update(job).where(job.c.id.in_(self._some())).values(lane="c", cost_class="z")
+            update(job)
+            .where(job.c.id.in_(self._some()))
+            .values(lane="c", cost_class="z", labels=self._random.choice(LABELS))
         )
 
     def answer(self) -> None:
@@ -213,7 +240,7 @@ def test_the_kept_counts_equal_a_recount_after_each_of_many_statements(
 
             assert counts.find_wrong(connection) == []
         for table in KEPT:
-            assert connection.execute(select(func.max(table.c.jobs))).scalar_one() > 0
+            assert connection.execute(select(func.max(count_of(table)))).scalar_one() > 0
 
 
 def test_changes_that_are_rolled_back_are_not_counted(database: Engine) -> None:
@@ -235,7 +262,7 @@ def test_a_wrong_count_is_found_and_a_recount_mends_it(database: Engine) -> None
         for _ in range(40):
             changes.make_one()
         for table in KEPT:
-            connection.execute(update(table).values(jobs=table.c.jobs + 1))
+            connection.execute(update(table).values({count_of(table): count_of(table) + 1}))
     with database.begin() as connection:
         wrong = counts.find_wrong(connection)
 

@@ -9,7 +9,8 @@ from functools import cache
 
 from sqlalchemy import Table
 
-from engine.store.schema.counts import COUNTS, answer_count, error_count, job_count
+from engine.store.schema.counts import COUNTS, answer_count, cell_count, error_count, job_count
+from engine.store.schema.triggers.cells import CELL_COUNTS
 from engine.store.schema.triggers.values import (
     count_of_answer,
     count_of_error,
@@ -17,6 +18,7 @@ from engine.store.schema.triggers.values import (
     has_counted_error,
 )
 
+_CELLS = CELL_COUNTS["postgresql"]
 _LOCK = 0x4E5357_50
 """The advisory lock of the writer that adds rows up; one for each table follows it."""
 _FOLDED = 0.02
@@ -33,8 +35,15 @@ def statements() -> Sequence[str]:
         jobs = [_add(job_count, _jobs(rows)), _add(error_count, _errors(rows))]
         if operation == "UPDATE":
             jobs.append(_add(answer_count, _answers_of_jobs(rows)))
+            jobs.append(_add(cell_count, _answered_of_jobs(rows)))
+        jobs.append(_add(cell_count, _asked(rows)))
         made += _statement_trigger(operation, "job", rows, jobs)
-        made += _statement_trigger(operation, "result", rows, [_add(answer_count, _answers(rows))])
+        made += _statement_trigger(
+            operation,
+            "result",
+            rows,
+            [_add(answer_count, _answers(rows)), _add(cell_count, _answered(rows))],
+        )
     return tuple(made)
 
 
@@ -60,6 +69,23 @@ def _answers(rows: Sequence[str]) -> Iterator[str]:
     for name in rows:
         values = count_of_answer("job", name, _sign(name))
         yield f"SELECT {values} FROM {name} JOIN job ON job.id = {name}.job_id WHERE job.cell_count > 0"
+
+
+def _asked(rows: Sequence[str]) -> Iterator[str]:
+    for name in rows:
+        yield _CELLS.asked(name, _sign(name), f"{name} CROSS JOIN LATERAL ")
+
+
+def _answered_of_jobs(rows: Sequence[str]) -> Iterator[str]:
+    for name in rows:
+        joined = f"{name} JOIN result ON result.job_id = {name}.id CROSS JOIN LATERAL "
+        yield _CELLS.answered(name, "result", _sign(name), joined)
+
+
+def _answered(rows: Sequence[str]) -> Iterator[str]:
+    for name in rows:
+        joined = f"{name} JOIN job ON job.id = {name}.job_id CROSS JOIN LATERAL "
+        yield _CELLS.answered("job", name, _sign(name), joined)
 
 
 def _sign(rows: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from functools import cache
 
-from engine.store.schema.counts import COUNTS, answer_count, error_count, job_count
+from engine.store.schema.counts import COUNTS, answer_count, cell_count, error_count, job_count
+from engine.store.schema.triggers.cells import CELL_COUNTS, ENDED
 from engine.store.schema.triggers.values import (
     OPEN,
     count_of_answer,
@@ -11,6 +12,8 @@ from engine.store.schema.triggers.values import (
     count_of_job,
     has_counted_error,
 )
+
+CELLS = CELL_COUNTS["sqlite"]
 
 
 @cache
@@ -36,6 +39,16 @@ def statements() -> Sequence[str]:
             source = f"FROM job WHERE job.id = {found}.job_id AND {asked.format('job')}"
         return _upsert(answer_count.name, count_of_answer(of, found, sign), source)
 
+    def count_asked(row: str, sign: str = "") -> str:
+        return _upsert_all(cell_count.name, CELLS.asked(row, sign))
+
+    def count_answered(of: str, found: str, sign: str = "") -> str:
+        if of == "job":
+            joined, condition = "job JOIN ", f" AND job.id = {found}.job_id"
+        else:
+            joined, condition = "result JOIN ", " AND result.job_id = NEW.id"
+        return _upsert_all(cell_count.name, CELLS.answered(of, found, sign, joined) + condition)
+
     def changed(*columns: str) -> str:
         each = [", ".join(f"{row}.{name}" for name in columns) for row in (old, new)]
         return f"({each[0]}) IS NOT ({each[1]})"
@@ -43,6 +56,8 @@ def statements() -> Sequence[str]:
     counted = ("run_id", "lane", "cost_class", "state", "cell_count", "past_cells", "threshold")
     erring = ("run_id", "state", "lane", "error", "detail", "cell_count")
     answered = ("run_id", "state", "cells", "threshold", "cell_count")
+    labelled = ("run_id", "labels", "cells", "cell_count", "threshold")
+    ends = f"({old}.state IN ({ENDED})) <> ({new}.state IN ({ENDED}))"
     numbers = ("passed", "failed", "scores", "unanswered")
     dated = "({0}.state IN (" + OPEN + ") AND {0}.due_at > 0)"
     dates = f"{dated.format(old)} <> {dated.format(new)}"
@@ -87,6 +102,31 @@ def statements() -> Sequence[str]:
             count_answer("job", old, "-"),
             count_answer("job", new),
         ),
+        _row_trigger("count_cell_insert", "INSERT ON job", "", count_asked(new)),
+        _row_trigger("count_cell_delete", "DELETE ON job", "", count_asked(old, "-")),
+        _row_trigger(
+            "count_cell_update",
+            f"UPDATE OF {', '.join(labelled)}, state ON job",
+            f"{changed(*labelled)} OR {ends}",
+            count_asked(old, "-"),
+            count_asked(new),
+        ),
+        _row_trigger(
+            "count_cell_of_job",
+            f"UPDATE OF {', '.join(labelled)} ON job",
+            f"{changed(*labelled)} AND {has_result}",
+            count_answered(old, "result", "-"),
+            count_answered(new, "result"),
+        ),
+        _row_trigger("count_cell_answer", "INSERT ON result", "", count_answered("job", new)),
+        _row_trigger("count_cell_forget", "DELETE ON result", "", count_answered("job", old, "-")),
+        _row_trigger(
+            "count_cell_again",
+            f"UPDATE OF job_id, {', '.join(numbers)} ON result",
+            changed("job_id", *numbers),
+            count_answered("job", old, "-"),
+            count_answered("job", new),
+        ),
     )
 
 
@@ -98,11 +138,16 @@ def _row_trigger(name: str, on: str, when: str, *statements: str) -> str:
 
 def _upsert(table: str, values: str, source: str) -> str:
     """Add a row to the sums of those that count the same."""
+    return _upsert_all(table, f"SELECT {values} {source}")
+
+
+def _upsert_all(table: str, rows: str) -> str:
+    """Add the rows of a query to the sums of those that count the same."""
     [(key, sums)] = [of for one, of in COUNTS.items() if one.name == table]
     example = ("example",) if table == error_count.name else ()
     columns = ", ".join((*key, *example, *sums))
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
     return (
-        f"INSERT INTO {table} ({columns}) SELECT {values} {source}"
+        f"INSERT INTO {table} ({columns}) {rows}"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}"
     )

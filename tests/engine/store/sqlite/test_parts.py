@@ -22,7 +22,8 @@ from tests.engine.store.test_parts import MANY, cut_short
 def written(store: Store) -> Iterator[list[int]]:
     """Yield the numbers of rows that each transaction of the block writes.
 
-    With each job these are the kept counts of its kind: one if it is new, two if it changes its state.
+    With each job these are the kept counts of its kind, and of its cells: two if it is new, two or four if it
+    changes its state.
     """
     counts: list[int] = []
     before = 0
@@ -55,9 +56,9 @@ async def test_many_jobs_are_cancelled_and_put_back_in_parts(
         back = await store.queue.requeue(run.id, [State.CANCELLED])
 
     assert (cancelled, back) == (MANY, MANY)
-    assert by_cancel == [3 * PART, 3 * 5]
+    assert by_cancel == [5 * PART, 5 * 5]
     # With each part the run itself.
-    assert written[2:] == [3 * PART + 1, 3 * 5 + 1]
+    assert written[2:] == [5 * PART + 1, 5 * 5 + 1]
 
 
 async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
@@ -72,7 +73,7 @@ async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
     await store.matrix.add_jobs(edited, jobs[:30], reuse=False)
     await store.matrix.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
 
-    assert written == [0, 2]
+    assert written == [0, 3]
 
 
 async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
@@ -90,7 +91,7 @@ async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
     removed = await store.matrix.finish_expansion(shorter)
 
     # One new job, the run; the run, nothing, two jobs cancelled and past, the run.
-    assert written == [2, 1, 1, 0, 3 * 4, 1]
+    assert written == [3, 1, 1, 0, 18, 1]
     assert removed == 2
     assert scratch.states() == {"pending": 49, "cancelled": 2}
 
