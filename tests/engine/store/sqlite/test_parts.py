@@ -57,8 +57,8 @@ async def test_many_jobs_are_cancelled_and_put_back_in_parts(
 
     assert (cancelled, back) == (MANY, MANY)
     assert by_cancel == [5 * PART, 5 * 5]
-    # With each part the run itself.
-    assert written[2:] == [5 * PART + 1, 5 * 5 + 1]
+    # With each part the run itself, and before the first and after the last.
+    assert written[2:] == [1, 5 * PART + 1, 5 * 5 + 1, 1]
 
 
 async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
