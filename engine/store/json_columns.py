@@ -56,7 +56,7 @@ class Entries:
 def numbers_in(connection: Connection, source: ColumnElement[Any]) -> Elements:
     """The elements of a list of numbers."""
     if _is_postgresql(connection):
-        listed = func.json_array_elements_text(cast(source, JSON))
+        listed = func.json_array_elements_text(_parse(source, JSON))
         table = listed.table_valued("value", name="element").render_derived()
         return Elements(table, cast(table.c.value, Float))
     table = func.json_each(source).table_valued("value")
@@ -66,7 +66,7 @@ def numbers_in(connection: Connection, source: ColumnElement[Any]) -> Elements:
 def texts_of(connection: Connection, source: ColumnElement[Any]) -> Elements:
     """The values of an object of texts; null for those that are null."""
     if _is_postgresql(connection):
-        listed = func.json_each_text(cast(source, JSON))
+        listed = func.json_each_text(_parse(source, JSON))
         table = listed.table_valued("key", "value", name="entry").render_derived()
     else:
         table = func.json_each(source).table_valued("value")
@@ -78,7 +78,7 @@ def entries_of(connection: Connection, source: ColumnElement[Any], name: str) ->
     if not _is_postgresql(connection):
         table = func.json_each(source).table_valued("key", "value", "type", name=name)
         return Entries(table, table.c.key, table.c.value, table.c.type)
-    table = func.jsonb_each(cast(source, JSONB)).table_valued("key", "value", name=name)
+    table = func.jsonb_each(_parse(source, JSONB)).table_valued("key", "value", name=name)
     table = table.render_derived()
     # A number with a point or an exponent is a real one, as in SQLite.
     is_real = cast(table.c.value, Text).regexp_match("[.eE]")
@@ -109,12 +109,12 @@ def _compile_either(element: _Either, compiler: SQLCompiler, **options: Any) -> 
 
 def text_of(source: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     """The value of an object under a name, which must have no quotes; null if it has none."""
-    return _Either(func.json_extract(source, f'$."{name}"'), cast(source, JSON)[name].astext)
+    return _Either(func.json_extract(source, f'$."{name}"'), _parse(source, JSON)[name].astext)
 
 
 def is_number(source: ColumnElement[Any], name: str, number: float) -> ColumnElement[bool]:
     """Whether the value of an object under a name is this number, however either is written."""
-    value = cast(source, JSON)[name]
+    value = _parse(source, JSON)[name]
     as_number = case((func.json_typeof(value) == "number", cast(value.astext, Float)))
     return _Either(func.json_extract(source, f'$."{name}"') == number, as_number == number)
 
@@ -124,6 +124,11 @@ def has_other_than_ascii(source: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.length(source) != _Either(
         func.length(cast(source, LargeBinary)), func.octet_length(source)
     )
+
+
+def _parse(source: ColumnElement[Any], type_: type[JSON]) -> ColumnElement[Any]:
+    """A text as JSON of PostgreSQL, which has no NUL characters, also not escaped ones."""
+    return cast(func.replace(source, r"\u0000", r"\ufffd"), type_)
 
 
 def _is_postgresql(connection: Connection) -> bool:

@@ -263,6 +263,4 @@ class PostgresDatabase:
 
     async def back_up(self, target: Path | None, now: float) -> Backup:
         """Refused: the server's own tools back a database up."""
-        raise UsageError(
-            f"{self.path}: a store on a server is backed up with pg_dump; `nightsweep copy` copies it to a file"
-        )
+        raise UsageError(f"{self.path}: a store on a server is backed up with pg_dump")
