@@ -54,10 +54,10 @@ def delete(
 
 
 def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Remove what no run refers to, and make the store's file smaller, if it is in one.
+    """Remove what no run refers to, and make the store smaller.
 
-    Completes a `delete` that was cut short. While another process works on the store, the file keeps its
-    size.
+    Completes a `delete` that was cut short. While another process works on the store, its file keeps its size. A
+    server reuses the space by itself.
     """
     from engine.cli.running import run_command
 

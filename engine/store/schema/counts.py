@@ -3,11 +3,10 @@
 Triggers change them in the statement that changes the jobs and results, so they are exact whatever changes those.
 """
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Table, Text
 
-from engine.store.schema.metadata import metadata
+from engine.store.schema.metadata import Integer, metadata
 
-_KEY = BigInteger().with_variant(Integer(), "sqlite")
 NO_THRESHOLD = -1e300
 """What stands for the threshold of jobs that have none: the columns of a unique index must not be null."""
 
@@ -16,7 +15,7 @@ NO_THRESHOLD = -1e300
 job_count = Table(
     "job_count",
     metadata,
-    Column("id", _KEY, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("lane", Text, nullable=False),
     Column("cost_class", Text, nullable=False),
@@ -36,7 +35,7 @@ JOB_SUMS = ("jobs", "cells", "past_cells", "dated")
 answer_count = Table(
     "answer_count",
     metadata,
-    Column("id", _KEY, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("cells", Text, nullable=False),
@@ -57,7 +56,7 @@ ANSWER_SUMS = ("jobs", "passed", "failed")
 error_count = Table(
     "error_count",
     metadata,
-    Column("id", _KEY, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("lane", Text, nullable=False),
@@ -73,7 +72,7 @@ ERROR_SUMS = ("jobs",)
 cell_count = Table(
     "cell_count",
     metadata,
-    Column("id", _KEY, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     # A JSON object.
     Column("labels", Text, nullable=False),

@@ -73,7 +73,7 @@ def test_help_imports_little_and_plans_nothing_to_send_with(
     assert not found["added"]
     assert found["unneeded"] == []
     # What takes the time of a start: some 0.2 s of CPU.
-    assert found["count"] < 280, found["count"]
+    assert found["count"] < 290, found["count"]
 
 
 def test_every_command_is_listed_and_explained_within_80_columns(nightsweep: Nightsweep) -> None:

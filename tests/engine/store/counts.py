@@ -8,11 +8,11 @@ from sqlalchemy import create_engine
 
 from engine.store.queries import counts
 from engine.store.queries.counts import WrongCount
-from engine.store.schema import HEAD
+from engine.store.schema import HEAD, metadata
 
 
 def find_wrong_counts(path: Path) -> list[WrongCount]:
-    """The kept counts of a store that differ from a recount; none if there is no store of this version."""
+    """The kept counts of a store that differ from a recount; none if there is no whole store of this version."""
     if not _is_current(path):
         return []
     database = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
@@ -28,8 +28,8 @@ def _is_current(path: Path) -> bool:
         return False
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [
-                (HEAD,)
-            ]
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+            version = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            return version == [(HEAD,)] and metadata.tables.keys() <= tables
     except sqlite3.DatabaseError:
         return False
