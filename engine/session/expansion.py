@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _ASK_AGAIN_S = 60.0
 """Seconds until a service that did not answer is asked again how cells fold."""
 _LOOK_S = 0.1
-"""Seconds between two looks at whether that is still so."""
+"""Seconds between two looks at whether every slot is still taken."""
 
 
 class Expansion:

@@ -28,10 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase, Subquery
 from sqlalchemy.types import TypeEngine
 
@@ -40,21 +38,6 @@ T = TypeVar("T")
 Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 Query: TypeAlias = SelectBase | UpdateBase
 Values: TypeAlias = Mapping[str, object]
-
-
-class list_length(FunctionElement[int]):
-    """The number of items in a column with a JSON list, as text."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(list_length)
-def _compile_list_length(element: list_length, compiler: SQLCompiler, **options: Any) -> str:
-    given = compiler.process(element.clauses, **options)
-    suffix = "::json" if compiler.dialect.name == "postgresql" else ""
-    return f"json_array_length({given}{suffix})"
-
 
 _UNCONVERTED = (Integer, Float, Text, LargeBinary, Boolean)
 """The types of columns whose values drivers return as they are; a boolean may be 0 or 1."""

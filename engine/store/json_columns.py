@@ -112,6 +112,11 @@ def text_of(source: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     return _Either(func.json_extract(source, f'$."{name}"'), _parse(source, JSON)[name].astext)
 
 
+def length_of(source: ColumnElement[Any]) -> ColumnElement[int]:
+    """The number of elements of a list."""
+    return _Either(func.json_array_length(source), func.json_array_length(_parse(source, JSON)))
+
+
 def is_number(source: ColumnElement[Any], name: str, number: float) -> ColumnElement[bool]:
     """Whether the value of an object under a name is this number, however either is written."""
     value = _parse(source, JSON)[name]

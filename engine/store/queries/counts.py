@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from engine.core.states import State
-from engine.store.dialect import list_length
+from engine.store.json_columns import length_of
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import answer_count, cell_count, error_count, job, job_count, result, run
 from engine.store.schema.counts import COUNTS, NO_THRESHOLD
@@ -162,7 +162,7 @@ def _select_answers() -> Select[Any]:
 
 _PAST_CELLS: ColumnElement[int] = case(
     (and_(job.c.cell_count == 0, job.c.threshold.is_(None)), 1),
-    else_=list_length(job.c.past_cells),
+    else_=length_of(job.c.past_cells),
 )
 """How many cells of a job only earlier versions of the sweep asked for."""
 # The stored error ends with the service's own words, which differ from job to job.
