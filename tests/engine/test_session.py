@@ -307,8 +307,8 @@ async def test_while_jobs_are_in_flight_their_outcomes_wait_for_few_new_jobs_at_
 
     assert sum(written) == 10_000
     assert written[0] == BATCH
-    # One batch may have been prepared before.
-    assert set(written[before + 1 : -1]) == {BATCH_BESIDE_JOBS}
+    # One batch may have been prepared before; on a busy machine, the last ones may have been written.
+    assert set(written[before + 1 : -1]) <= {BATCH_BESIDE_JOBS}
 
 
 async def test_a_matrix_that_was_cut_short_is_completed(
