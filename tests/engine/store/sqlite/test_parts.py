@@ -98,7 +98,7 @@ async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
 
 @pytest.mark.parametrize("is_executed", [True, False])
 async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_more(
-    path: Path, clock: FakeClock, is_executed: bool
+    path: Path, clock: FakeClock, scratch: Scratch, is_executed: bool
 ) -> None:
     service = ScriptedService(good)
     async with opened(path, service, clock) as engine:
@@ -108,7 +108,7 @@ async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_mo
         await submit_to(engine.store, found, MANY)
         run = await engine.run()
 
-        await cut_short(clock, run.cancel)
+        await cut_short(scratch, run.cancel)
         half = await run.status()
         async with clock.jumping():
             await (run.execute() if is_executed else run.unpause())
