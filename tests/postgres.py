@@ -46,6 +46,7 @@ class PostgresServer:
         self._data = self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
+        self._has_port = False
         settings = [f"--set={name}={value}" for name, value in _SETTINGS.items()]
         subprocess.run(  # noqa: S603 - the wheel's own program
             [
@@ -64,7 +65,16 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start it, and return once it accepts connections."""
+        """Start it, and return once it accepts connections; it keeps the port of its first start."""
+        log = self._folder / "log"
+        while not self._launch():
+            # Another program has taken the port since it was found free.
+            assert not self._has_port, log.read_text()
+            self.port = _free_port()
+        self._has_port = True
+
+    def _launch(self) -> bool:
+        """Start the program; returns whether it accepts connections; False if it has ended."""
         log = (self._folder / "log").open("ab")
         self._process = subprocess.Popen(  # noqa: S603 - the wheel's own program
             [
@@ -77,14 +87,24 @@ class PostgresServer:
             **self._as_user,
         )
         log.close()
-        until(self._accepts, "the server", last_words=(self._folder / "log").read_text)
+        until(
+            lambda: self._has_ended() or self._accepts(),
+            "the server",
+            last_words=(self._folder / "log").read_text,
+        )
+        return not self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     def _accepts(self) -> bool:
+        """Whether this server, and no other at its port, accepts connections."""
         try:
-            psycopg.connect(self.url).close()
+            with psycopg.connect(self.url, connect_timeout=10) as connection:
+                found = connection.execute("SHOW data_directory").fetchone()
         except psycopg.OperationalError:
             return False
-        return True
+        return found == (str(self._data),)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT closes all connections, SIGQUIT is a crash."""

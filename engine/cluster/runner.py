@@ -101,7 +101,7 @@ class Runner:
 
 
 def make_order(run: Run, engine: Engine, run_id: int, created_at: float) -> dict[str, Any]:
-    """What a Dask worker is told, as plain values: where the store is and which run; no key is among them."""
+    """The order for a Dask worker, as plain values: the store and the run, without any key."""
     location = engine.store.path
     file = None
     if isinstance(location, Path):

@@ -18,7 +18,7 @@ AGAIN_S = 60.0
 
 
 class WorkerListener(Protocol):
-    """Is told what a worker does."""
+    """Its methods are called as a worker joins and leaves runs."""
 
     def joined(self, run: Run) -> None:
         """It takes part in a run from now on."""

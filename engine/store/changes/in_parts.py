@@ -21,7 +21,7 @@ from engine.store.writer import Writer
 T = TypeVar("T")
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
-"""Is told how many things are done of how many; None while these are being counted."""
+"""Called with the number of things done and of all; the latter is None while it is being counted."""
 
 
 def _on_part(

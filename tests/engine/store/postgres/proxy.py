@@ -12,7 +12,7 @@ _AT_ONCE = 65_536
 
 
 class CommitCutter:
-    """Forwards connections to a port of this machine; it cuts the next one that commits, if it is told to."""
+    """Forwards connections to a port of this machine; on request, it cuts the next one that commits."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
